@@ -1,0 +1,23 @@
+"""What can go wrong in `kernels`: one class a kind; a message says what, where, what to do."""
+
+from __future__ import annotations
+
+
+class KernelError(ValueError):
+    """Base of all errors raised by `kernels`."""
+
+
+class BadArray(KernelError):
+    """An array has a dtype or a shape the function does not define."""
+
+
+class BadRange(KernelError):
+    """An integer range, bit width or group size that cannot be used as asked."""
+
+
+class NotFinite(KernelError):
+    """A NaN, or an infinity where it has no meaning, reached the arithmetic."""
+
+
+class AccumulatorOverflow(KernelError):
+    """An integer sum left the accumulator type, where the official kernels have no answer."""

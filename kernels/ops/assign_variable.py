@@ -1,0 +1,18 @@
+"""ASSIGN_VARIABLE: the variable takes the value.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/assign_variable.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec, Role
+
+SPEC = OpSpec(
+    name="ASSIGN_VARIABLE",
+    inputs=(Operand("resource_id", Role.INDEX), Operand("value")),
+    outputs=(),
+    legacy=frozenset({"int8", "int16"}),
+    kernels=frozenset({"int8", "int16", "uint8"}),
+    versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    legacy_version=1,
+)

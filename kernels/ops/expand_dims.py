@@ -1,0 +1,20 @@
+"""EXPAND_DIMS: y = x with an axis of length 1 more.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/expand_dims.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec, Role, Tie
+
+SPEC = OpSpec(
+    name="EXPAND_DIMS",
+    inputs=(Operand("input"), Operand("axis", Role.INDEX)),
+    outputs=(Operand("output"),),
+    tie=Tie.SAME,
+    mlir=True,
+    legacy=frozenset({"int8", "int16"}),
+    kernels=frozenset({"int8", "int16", "uint8"}),
+    versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    legacy_version=1,
+)

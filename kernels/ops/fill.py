@@ -1,0 +1,22 @@
+"""FILL: y = value in every place of the shape dims.
+
+tensorflow 2.21 has no uint8 kernel; ai-edge-litert 2.3 has.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/fill.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec, Role, Tie
+
+SPEC = OpSpec(
+    name="FILL",
+    inputs=(Operand("dims", Role.INDEX), Operand("input")),
+    outputs=(Operand("output"),),
+    tie=Tie.SAME,
+    mlir=True,
+    legacy=frozenset({"int8", "int16"}),
+    kernels=frozenset({"int8", "int16", "uint8"}),
+    versions={"float32": 1, "int8": 3, "int16": 3, "uint8": 1},
+    legacy_version=3,
+)

@@ -1,0 +1,19 @@
+"""HARD_SWISH: y = x * min(max(x + 3, 0), 6) / 6.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/activations.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec
+
+SPEC = OpSpec(
+    name="HARD_SWISH",
+    inputs=(Operand("input"),),
+    outputs=(Operand("output"),),
+    mlir=True,
+    legacy=frozenset({"int8"}),
+    kernels=frozenset({"int8", "uint8"}),
+    versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    legacy_version=1,
+)

@@ -1,0 +1,19 @@
+"""LOG: y = log(x), the smallest integer where x <= 0.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/elementwise.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec
+
+SPEC = OpSpec(
+    name="LOG",
+    inputs=(Operand("input"),),
+    outputs=(Operand("output"),),
+    mlir=True,
+    legacy=frozenset({"int8", "int16"}),
+    kernels=frozenset({"int8", "int16"}),
+    versions={"float32": 1, "int8": 2, "int16": 2, "uint8": 1},
+    legacy_version=2,
+)

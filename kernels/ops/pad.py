@@ -1,0 +1,22 @@
+"""PAD: y = x with the integer of real 0 around it.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/pad.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec, Role, Tie
+from kernels.opversion import Special, rank_above
+
+SPEC = OpSpec(
+    name="PAD",
+    inputs=(Operand("input"), Operand("paddings", Role.INDEX)),
+    outputs=(Operand("output"),),
+    tie=Tie.SAME,
+    mlir=True,
+    legacy=frozenset({"int8", "int16"}),
+    kernels=frozenset({"int8", "int16", "uint8"}),
+    versions={"float32": 1, "int8": 2, "int16": 3, "uint8": 1},
+    legacy_version=2,
+    special=(Special(4, "more than 4 axes", rank_above(4)),),
+)

@@ -1,0 +1,22 @@
+"""SUM: y = sum of x over the axes.
+
+Rules B of tensorflow 2.21 tie input and output; the mirror of the sources frees them for 8 bit.
+
+Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/reduce.cc.
+"""
+
+from __future__ import annotations
+
+from kernels.opspec import Operand, OpSpec, Role, Tie
+
+SPEC = OpSpec(
+    name="SUM",
+    inputs=(Operand("input"), Operand("axis", Role.INDEX)),
+    outputs=(Operand("output"),),
+    legacy_tie=Tie.SAME,
+    mlir=True,
+    legacy=frozenset({"int8", "int16"}),
+    kernels=frozenset({"int8", "int16", "uint8"}),
+    versions={"float32": 1, "int8": 2, "int16": 1, "uint8": 1},
+    legacy_version=2,
+)

@@ -1,0 +1,397 @@
+"""E1, E3, E15-E19: the affine map and the converter's encoders, bit for bit against the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels import affine, blocks
+from kernels.errors import BadArray, BadRange, NotFinite
+from kernels.ranges import INT4, INT8, INT8_NARROW, INT16, INT16_NARROW, INT32, INT64, UINT8
+from kernels.rounding import ROUNDINGS
+from tests import oracle
+from tests.kernels.same import assert_identical, assert_same
+from tests.kernels.strategies import finite32, magnitudes32, scales32, weights_for
+
+RANGES = st.sampled_from([INT8, INT8_NARROW, INT4, UINT8, INT16, INT16_NARROW])
+NARROW = st.sampled_from([INT8_NARROW, INT16_NARROW, INT8])
+
+
+def zero_points(q):
+    return st.integers(q.qmin, q.qmax)
+
+
+# --- against the oracle ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@given(data=st.data())
+def test_quantize(rounding, data):
+    q = data.draw(st.one_of(RANGES, st.just(INT32)))
+    scale, zero_point = data.draw(scales32()), data.draw(zero_points(q))
+    x = data.draw(weights_for(scale))
+    got = affine.quantize(x, np.float32(scale), zero_point, q, ROUNDINGS[rounding])
+    assert got.dtype == q.dtype
+    want = [
+        oracle.quantize(
+            oracle.exact(v), oracle.exact(scale), zero_point, q.qmin, q.qmax,
+            rounding=oracle.ROUNDINGS[rounding],
+        )
+        for v in x
+    ]  # fmt: skip
+    assert_same(got, want, f"quantize {rounding} {q}")
+
+
+@given(data=st.data())
+def test_quantize_float64(data):
+    scale, zero_point = data.draw(scales32()), data.draw(zero_points(INT8))
+    x = data.draw(weights_for(scale)).astype(np.float64) * (1 + 2**-40)
+    got = affine.quantize(x, scale, zero_point, INT8)
+    want = [
+        oracle.quantize(
+            oracle.exact(v), oracle.exact(scale), zero_point, -128, 127, form=oracle.FLOAT64
+        )
+        for v in x
+    ]
+    assert_same(got, want)
+
+
+@given(data=st.data())
+def test_quantize_int64_saturates(data):
+    scale = data.draw(scales32())
+    far = np.minimum([2.0**62 * scale, 2.0**63 * scale], 3e38).astype(np.float32)
+    x = np.append(data.draw(weights_for(scale)), far)
+    got = affine.quantize(x, np.float32(scale), 0, INT64)
+    limit = 2**63 - 1
+    want = [oracle.quantize(oracle.exact(v), oracle.exact(scale), 0, -limit, limit) for v in x]
+    assert_same(got, want)
+
+
+@pytest.mark.parametrize("q", [INT8, UINT8, INT16, INT32, INT64], ids=str)
+@given(data=st.data())
+def test_dequantize(q, data):
+    values = data.draw(st.lists(st.integers(q.qmin, q.qmax), min_size=1, max_size=12))
+    scale = data.draw(scales32())
+    zero_point = data.draw(zero_points(q)) if q.bits <= 32 else 0
+    array = np.array(values, q.dtype)
+    for dtype, form in ((np.float32, oracle.FLOAT32), (np.float64, oracle.FLOAT64)):
+        got = affine.dequantize(array, np.float32(scale), zero_point, dtype)
+        assert got.dtype == dtype
+        want = [oracle.dequantize(v, oracle.exact(scale), zero_point, form) for v in values]
+        assert_same(got, want, f"{q} {dtype}")
+    wide = affine.dequantize(array, np.float64(scale), zero_point)
+    assert_identical(wide, affine.dequantize(array, np.float32(scale), zero_point))
+
+
+@given(data=st.data())
+def test_encode_inverse32(data):
+    q = data.draw(NARROW)
+    scale = data.draw(st.one_of(scales32(), st.just(0.0)))
+    w = data.draw(weights_for(scale or 1.0, infinite=False))
+    got = affine.encode_inverse32(w, scale, q)
+    want = [
+        oracle.encode_inverse32(oracle.exact(v), oracle.exact(scale), q.qmin, q.qmax) for v in w
+    ]
+    assert_same(got, want)
+
+
+@given(data=st.data())
+def test_encode_max32(data):
+    q = data.draw(NARROW)
+    m = data.draw(magnitudes32())
+    w = data.draw(weights_for(m / q.qmax or 1.0, infinite=False))
+    got = affine.encode_max32(w, m, q)
+    want = [oracle.encode_max32(oracle.exact(v), oracle.exact(m), q.qmin, q.qmax) for v in w]
+    assert_same(got, want)
+
+
+@given(data=st.data())
+def test_encode_double(data):
+    q = data.draw(RANGES)
+    zero_point = data.draw(zero_points(q))
+    stored, exact = scales32(), magnitudes32().map(lambda m: m / 127)
+    scale = data.draw(st.one_of(stored, exact, st.just(0.0), st.floats(1e-9, 1e3)))
+    w = data.draw(weights_for(scale or 1.0, infinite=scale != 0))
+    got = affine.encode_double(w, scale, zero_point, q)
+    want = [
+        oracle.encode_double(oracle.exact(v), oracle.exact(scale), zero_point, q.qmin, q.qmax)
+        for v in w
+    ]
+    assert_same(got, want)
+
+
+@given(data=st.data())
+def test_encode_tensor_mlir(data):
+    m = data.draw(magnitudes32(2.0**20))
+    own = m / 127 if m else 1.0
+    scale = own + data.draw(st.sampled_from([0.0, 1e-9, 9.9e-4, 1e-3, 1.01e-3, 0.3]))
+    w = data.draw(weights_for(scale, infinite=False))
+    got = affine.encode_tensor_mlir(w, m, scale, INT8_NARROW)
+    want = [
+        oracle.encode_tensor_mlir(oracle.exact(v), oracle.exact(m), oracle.exact(scale), -127, 127)
+        for v in w
+    ]
+    assert_same(got, want)
+
+
+@pytest.mark.parametrize("q", [INT32, INT64], ids=str)
+@given(data=st.data())
+def test_encode_bias(q, data):
+    tiny = st.sampled_from([0.0, 1e-45, 1e-39, 3e-39]).map(lambda v: float(np.float32(v)))
+    scale = data.draw(st.one_of(scales32(), tiny))
+    some = st.one_of(
+        finite32(),
+        st.integers(-(2**33), 2**33).map(lambda n: n * scale),
+        st.sampled_from([float("inf"), float("-inf"), 0.0]),
+    )
+    with np.errstate(over="ignore"):
+        bias = np.array(data.draw(st.lists(some, min_size=1, max_size=12))).astype(np.float32)
+    got = affine.encode_bias(bias, scale, q)
+    want = [oracle.encode_bias(oracle.exact(v), oracle.exact(scale), q.bits) for v in bias]
+    assert got.dtype == q.dtype
+    assert_same(got, want)
+
+
+@given(data=st.data())
+def test_requantize_constant(data):
+    values = data.draw(st.lists(st.integers(-128, 127), min_size=1, max_size=12))
+    scale, new = data.draw(scales32()), data.draw(scales32())
+    z, new_z = data.draw(zero_points(INT8)), data.draw(zero_points(INT8))
+    got = affine.requantize_constant(
+        np.array(values, np.int8), np.float32(scale), z, np.float32(new), new_z
+    )
+    s, n = oracle.exact(scale), oracle.exact(new)
+    want = [oracle.requantize_constant(v, s, z, n, new_z, -128, 127) for v in values]
+    assert_same(got, want)
+
+
+@given(st.lists(st.one_of(st.floats(width=32), st.floats(-(2.0**-13), 2.0**-13, width=32),
+                          st.floats(-65536, 65536, width=32)), min_size=1))  # fmt: skip
+def test_encode_float16(values):
+    w = np.array(values, np.float32)
+    got = affine.encode_float16(w)
+    assert got.dtype == np.float16
+    assert_same(got, [oracle.encode_float16(oracle.exact(v)) for v in w])
+
+
+def test_float16_ties_and_ends():
+    w = np.float32(
+        [2049, 2051, 65504, 65519, 65520, np.inf, -1e9, 2.0**-25, 1.5 * 2.0**-24, np.nan]
+    )
+    got = affine.encode_float16(w)
+    want = [2048, 2052, 65504, 65504, 65504, 65504, -65504, 0, 2.0**-23, np.nan]
+    assert_identical(got, np.float16(want))
+
+
+# --- what makes the encoders different ------------------------------------------------------------
+
+
+def test_the_encoders_are_not_the_same_function():
+    """E17: on weights close to a tie each pair differs by one somewhere, so none is another."""
+    rng = np.random.default_rng(5)
+    m = rng.uniform(0.1, 3, 64).astype(np.float32)
+    scale = m / np.float32(127)
+    w = ((rng.integers(-127, 127, (64, 4096)) + 0.5) * scale[:, None].astype(float)).astype(
+        np.float32
+    )
+    by_inverse = affine.encode_inverse32(w, scale[:, None], INT8_NARROW)
+    by_max = affine.encode_max32(w, m[:, None], INT8_NARROW)
+    by_double = affine.encode_double(w, (m.astype(np.float64) / 127)[:, None], 0, INT8_NARROW)
+    for one, two in ((by_inverse, by_max), (by_inverse, by_double), (by_max, by_double)):
+        assert 0 < np.count_nonzero(one != two) < one.size
+        assert np.abs(one.astype(int) - two.astype(int)).max() == 1
+
+
+def test_rounding_before_or_after_the_zero_point():
+    """E3, E16: -0.5 steps and zero point 1: before gives -1 + 1 = 0, after half_away(0.5) = 1."""
+    x = np.float32([-0.5])
+    assert affine.quantize(x, np.float32(1), 1, INT8).tolist() == [0]
+    assert affine.encode_double(x, 1.0, 1, INT8).tolist() == [1]
+
+
+# --- layout: any axis, any size, in pieces --------------------------------------------------------
+
+SHAPES = [
+    ((), ()),
+    ((1,), (1,)),
+    ((7,), ()),
+    ((200,), (1,)),
+    ((5, 40), (5, 1)),
+    ((5, 40), (1, 40)),
+    ((300, 3), (1, 3)),
+    ((2, 300), (1, 300)),
+    ((3, 130, 5), (1, 130, 1)),
+    ((3, 5, 130), (1, 5, 1)),
+    ((1, 3, 3, 70), (1, 1, 1, 70)),
+    ((1, 3, 3, 5), (1, 1, 1, 5)),
+    ((4, 1, 6, 9), (4, 1, 6, 1)),
+    ((4, 6, 9), (4, 6, 1)),
+    ((4, 6, 9), (4, 1, 9)),
+    ((2, 3, 4, 5), (2, 1, 4, 1)),
+    ((2, 70, 2, 70), (1, 70, 1, 70)),
+    ((2, 3, 4), (4,)),
+    ((2, 3, 4), (3, 1)),
+    ((2, 3, 4), (2, 3, 4)),
+    ((0, 4), (1, 4)),
+]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    for module in (blocks, affine):
+        monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(blocks, "LONG_RUN", 8)
+
+
+def simple(w, inverse, q):
+    """The definition of the float32 encoders on whole arrays."""
+    return np.clip(ROUNDINGS["half_away"](w * inverse), q.qmin, q.qmax).astype(q.dtype)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(("shape", "pattern"), SHAPES)
+@pytest.mark.parametrize("order", ["C", "F", "strided", "float16"])
+def test_every_layout(shape, pattern, order, rng):
+    w = np.asarray(rng.standard_normal(shape), np.float32)
+    if order == "F" and w.ndim:
+        w = np.asfortranarray(w)
+    elif order == "strided" and w.ndim:
+        w = np.repeat(w, 2, axis=-1)[..., ::2]
+    elif order == "float16":
+        w = w.astype(np.float16)
+    m = np.asarray(rng.uniform(0.5, 3, pattern), np.float32)
+    z = rng.integers(-100, 100, pattern)
+    wide = w.astype(np.float32)
+    out = np.full(shape, 99, np.int8)
+    assert affine.encode_max32(w, m, INT8_NARROW, out=out) is out
+    assert out.size == 0 or out.shape == shape
+    if w.size == 0:
+        return
+    inverse = affine.inverse_max32(m, INT8_NARROW)
+    assert_identical(out, simple(wide, inverse, INT8_NARROW), "max32")
+    got = affine.encode_inverse32(w, m, INT8)
+    assert_identical(got, simple(wide, affine.inverse32(m), INT8), "inverse32")
+    got = affine.encode_double(w, m, z, INT8)
+    steps = ROUNDINGS["half_away"](wide.astype(np.float64) / m + z)
+    assert_identical(got, np.clip(steps, -128, 127).astype(np.int8), "double")
+    got = affine.quantize(wide, m, z, INT8)
+    steps = ROUNDINGS["half_away"](wide / m).astype(int) + z
+    assert_identical(got, np.clip(steps, -128, 127).astype(np.int8), "quantize")
+    back = affine.dequantize(got, m, z)
+    assert_identical(back, ((got.astype(int) - z) * m.astype(np.float64)).astype(np.float32))
+    assert_identical(affine.encode_float16(w), wide.astype(np.float16), "float16")
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((3, 70000), 0), ((70000, 3), 1), ((2, 40000, 2), 1),
+                                             ((2000, 50), 0), ((50, 2000), 1)])  # fmt: skip
+def test_real_block_size(shape, axis, rng):
+    w = rng.standard_normal(shape).astype(np.float32)
+    m = rng.uniform(0.5, 3, shape[axis]).astype(np.float32)
+    along = affine.along(m, axis, len(shape))
+    got = affine.encode_max32(w, along, INT8_NARROW)
+    assert_identical(got, simple(w, affine.inverse_max32(along, INT8_NARROW), INT8_NARROW))
+
+
+def test_slices_of_the_first_axis_give_the_whole(rng):
+    w = rng.standard_normal((37, 11)).astype(np.float32)
+    scale = rng.uniform(0.01, 0.02, (37, 1)).astype(np.float32)
+    whole = affine.encode_inverse32(w, scale, INT8_NARROW)
+    cuts = [slice(0, 5), slice(5, 36), slice(36, 37)]
+    parts = [affine.encode_inverse32(w[c], scale[c], INT8_NARROW) for c in cuts]
+    assert_identical(np.concatenate(parts), whole)
+
+
+def test_no_temporary_of_the_size_of_the_tensor():
+    import tracemalloc
+
+    w = np.zeros((1 << 11, 1 << 10), np.float32)  # 8 MB
+    out = np.empty(w.shape, np.int8)
+    half = np.empty(w.shape, np.float16)
+    one = np.ones((1 << 11, 1), np.float32)
+    other = np.ones((1, 1 << 10), np.float32)
+    peaks = []
+    for call in (
+        lambda: affine.encode_max32(w, one, INT8_NARROW, out=out),
+        lambda: affine.encode_inverse32(w, other, INT8_NARROW, out=out),
+        lambda: affine.encode_double(w, one, 0, INT8_NARROW, out=out),
+        lambda: affine.encode_float16(w, out=half),
+        lambda: affine.quantize(w, one, 0, INT8, out=out),
+        lambda: w * one,  # what the limit would catch
+    ):
+        tracemalloc.start()
+        call()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks[:-1]) < 1.5e6 < w.nbytes <= peaks[-1]
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 1000, 100_000])
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_nan_is_refused_wherever_it_is(size, where):
+    w = np.zeros(size, np.float32)
+    w[0 if where == "first" else -1] = np.nan
+    for call in (
+        lambda: affine.encode_max32(w, 1.0, INT8_NARROW),
+        lambda: affine.encode_inverse32(w, 1.0, INT8_NARROW),
+        lambda: affine.encode_double(w, 1.0, 0, INT8),
+        lambda: affine.encode_bias(w, 1.0),
+        lambda: affine.quantize(w, np.float32(1), 0, INT8),
+    ):
+        with pytest.raises(NotFinite, match="NaN"):
+            call()
+
+
+def test_infinity_saturates_and_has_no_integer_under_a_zero_inverse():
+    w = np.float32([np.inf, -np.inf])
+    assert affine.encode_max32(w, 1.0, INT8_NARROW).tolist() == [127, -127]
+    assert affine.encode_double(w, 1.0, 3, INT8).tolist() == [127, -128]
+    with pytest.raises(NotFinite):
+        affine.encode_max32(w, np.inf, INT8_NARROW)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: affine.encode_max32(np.zeros(2), 1.0, INT8), BadArray),
+        (lambda: affine.encode_max32(np.float32([1]), 1.0, INT32), BadArray),
+        (lambda: affine.encode_max32(np.float32([1, 2]), np.ones(3), INT8), BadArray),
+        (lambda: affine.encode_max32(np.float32([1, 2]), np.ones((1, 2)), INT8), BadArray),
+        (
+            lambda: affine.encode_max32(np.float32([1]), 1, INT8, out=np.empty(1, np.int16)),
+            BadArray,
+        ),
+        (lambda: affine.encode_max32(np.float32([1]), 1, INT8, out=np.empty(2, np.int8)), BadArray),
+        (lambda: affine.quantize(np.float16([1]), 1, 0, INT8), BadArray),
+        (lambda: affine.quantize(np.float32([1]), 0, 0, INT8), NotFinite),
+        (lambda: affine.quantize(np.float32([1]), np.nan, 0, INT8), NotFinite),
+        (lambda: affine.quantize(np.float32([1]), -1.0, 0, INT8), NotFinite),
+        (lambda: affine.quantize(np.float32([1]), 1, 5, INT64), BadRange),
+        (lambda: affine.dequantize(np.float32([1]), 1, 0), BadArray),
+        (lambda: affine.along(np.ones(3), None, 2), BadArray),
+        (lambda: affine.along(np.ones((3, 1)), 0, 2), BadArray),
+        (lambda: affine.along(np.ones(3), 2, 2), BadArray),
+    ],
+)
+def test_refused(call, error):
+    with pytest.raises(error):
+        call()
+
+
+def test_along():
+    assert affine.along(np.ones(3), -1, 4).shape == (1, 1, 1, 3)
+    assert affine.along(np.ones(3), 0, 2).shape == (3, 1)
+    assert affine.along(np.ones((1,)), None, 2).shape == ()
+
+
+def test_the_comparison_sees_one_step():
+    w = np.float32([1 / 127])
+    want = oracle.encode_max32(oracle.exact(w[0]), oracle.exact(1.0), -127, 127)
+    got = affine.encode_max32(w, 1.0, INT8_NARROW)
+    assert_same(got, [want])
+    with pytest.raises(AssertionError, match="should be"):
+        assert_same(got + np.int8(1), [want])
