@@ -1,0 +1,129 @@
+"""The command `qcore`: one file a command, and here what is the same for all of them.
+
+Exit codes: 0 done and, where asked, verified; 1 a check found differences; 2 wrong use or bad
+input, with one sentence on stderr that says what and where; 130 interrupted. A traceback means a
+defect of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+import qcore
+
+app = typer.Typer(
+    name="qcore",
+    help="Quantize .tflite models, and see exactly what the integers do.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", metavar="", help="Print the version and exit."
+    ),
+) -> None:
+    if version:
+        typer.echo(f"qcore {qcore.__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+class _ReaderGone(Exception):
+    """Standard output was closed by its reader. typer would exit with 1 for a BrokenPipeError."""
+
+
+def _unpiped(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+    return guarded
+
+
+def _register() -> None:
+    from qcore.cli import calibrate, diff, inspect, quantize
+
+    for module in (inspect, calibrate, quantize, diff):
+        name = module.__name__.rsplit(".", 1)[-1]
+        app.command(name, epilog=module.EXAMPLE)(_unpiped(module.command))
+
+
+# Usage errors are what typer.BadParameter is one of; typer does not export their common base.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code; never returns."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code. Expected failures become one sentence on stderr."""
+    from kernels.errors import KernelError
+    from qcore.errors import QcoreError
+    from tflite_schema.errors import SchemaError
+
+    try:
+        code = app(list(arguments), prog_name="qcore", standalone_mode=False)
+    except _ReaderGone:
+        return _reader_gone()
+    except (QcoreError, SchemaError, KernelError) as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(_os_sentence(error))
+    except MemoryError as error:
+        return _refuse(f"there is not enough memory: {error or 'an allocation failed'}")
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "qcore"
+        said = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        return _refuse(f"{said}; see `{where} --help`")
+    if code == 130:
+        sys.stderr.write("qcore: interrupted; nothing was left half written\n")
+    return int(code or 0)
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"qcore: {' '.join(sentence.split())}\n")
+    return 2
+
+
+def _os_sentence(error: OSError) -> str:
+    """What the system refused, in our order: what, why."""
+    if error.errno is None or error.strerror is None:
+        return str(error)
+    what = {
+        errno.ENOENT: "there is no such file or folder; check the path",
+        errno.EACCES: "permission denied; check who may read or write it",
+        errno.ENOSPC: "no space left on the device; free some and run again",
+    }.get(error.errno, error.strerror)
+    name = error.filename
+    return f"{os.fsdecode(name)}: {what}" if isinstance(name, (str, bytes, os.PathLike)) else what
+
+
+def _reader_gone() -> int:
+    """Be quiet (`| head` is no error), and let the flush at exit go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # what the shell reports for a program that SIGPIPE ended
+
+
+_register()

@@ -1,0 +1,183 @@
+"""`qcore quantize`: a quantized .tflite from a float one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qcore.cli import shared
+from qcore.cli.groups import Samples, takes
+from qcore.recipe import names
+
+if TYPE_CHECKING:
+    from qcore.plan.summary import Remark, Summary
+    from qcore.recipe import Recipe
+
+EXAMPLE = (
+    "Example: qcore quantize model.tflite --recipe int8 --data train.npz --std 255 -o int8.tflite"
+)
+_SHOWN = 12  # remarks in the text; the plan file has them all
+
+
+@takes(Samples)
+def command(
+    model: shared.ModelPath,
+    output: Annotated[
+        Path,
+        shared.option(
+            "--output", "-o", metavar="FILE", help="The .tflite to write.", show_default=False
+        ),
+    ],
+    recipe: Annotated[
+        str,
+        shared.option(
+            "--recipe",
+            "-r",
+            metavar="NAME|FILE",
+            help=f"One of {', '.join(names())}, or a .toml or .json file.",
+        ),
+    ] = "int8",
+    calibration: Annotated[
+        Path | None,
+        shared.option(
+            "--calibration",
+            metavar="FILE",
+            help="Ranges from `qcore calibrate`, instead of --data.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        shared.option(
+            "--rule",
+            metavar="FIELD=VALUE,...",
+            help="One more rule, which wins: name=*logits*,mode=float. Repeat it.",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        shared.option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="A field of the recipe: input_type=float32. Repeat it.",
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        shared.option("--plan", metavar="FILE", help="Also save the plan, all of it, as JSON."),
+    ] = None,
+    json: shared.Json = False,
+    *,
+    samples: Samples,
+) -> None:
+    """Quantize a float model, and say what stayed float and why, and what was clipped."""
+    import qcore
+    from qcore.errors import BadInput
+    from qcore.plan import needs_calibration
+    from qcore.plan.summary import summarize
+
+    if samples.data is not None and calibration is not None:
+        raise typer.BadParameter("--data and --calibration both give ranges; leave one out")
+    if calibration is not None and samples.given():
+        raise typer.BadParameter(f"--{samples.given()[0]} is about --data, not about --calibration")
+    wanted = _adjusted(qcore.recipe(recipe), rule or (), set_ or ())
+    loaded = shared.load(model)
+    if output.exists() and output.samefile(model):
+        raise BadInput(f"{output} is the model itself; give another name with -o")
+    ranges = samples.open(loaded) if calibration is None else qcore.Calibration.load(calibration)
+    quantized = qcore.quantize(loaded, wanted, ranges, **samples.options())
+    if plan is not None:
+        quantized.plan.save(plan)
+    quantized.save(output)
+    summary = summarize(quantized.plan)
+    if ranges is not None and not needs_calibration(quantized.source, wanted):
+        unread = f"recipe {wanted.name} needs no ranges, so none were read or made"
+        summary = dataclasses.replace(summary, notes=(*summary.notes, unread))
+    sizes = model.stat().st_size, output.stat().st_size
+    if json:
+        shared.print_json(
+            {"file": str(output), "bytes": sizes[1], "source_bytes": sizes[0], **summary.to_json()}
+        )
+    else:
+        _print(summary, output, sizes)
+
+
+def _adjusted(recipe: Recipe, rules: Any, fields: Any) -> Recipe:
+    """The recipe with --set and --rule applied, in the order given."""
+    from qcore.recipe import Recipe
+
+    data = recipe.to_json()
+    for text in fields:
+        name, value = _assignment("--set", text)
+        table = data
+        *path, last = name.split(".")
+        for part in path:
+            table = table.setdefault(part, {})
+        if not isinstance(table, dict) or last == "rule":
+            raise typer.BadParameter(f"--set {text}: {name} is not a field of a recipe")
+        table[last] = value
+    made = Recipe.from_json(data) if fields else recipe
+    for text in rules:
+        table = dict(_assignment("--rule", part) for part in text.split(","))
+        made = Recipe.from_json({**made.to_json(), "rule": [*made.to_json()["rule"], table]})
+    return made
+
+
+def _assignment(option: str, text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise typer.BadParameter(f"{option} {text}: write it as FIELD=VALUE")
+    value = value.strip()
+    if value.lower() in ("true", "false"):
+        return name.strip(), value.lower() == "true"
+    return name.strip(), int(value) if value.isdigit() else value
+
+
+def _print(summary: Summary, output: Path, sizes: tuple[int, int]) -> None:
+    from rich.text import Text
+
+    before, after = sizes
+    head = Text(str(output), style="bold")
+    head.append(
+        f"\n{shared.bytes_text(before)} -> {shared.bytes_text(after)} "
+        f"({100 * after / before:.1f} %), recipe {summary.recipe}",
+        style="not bold",
+    )
+    counts = shared.table("operators", "count", right=("count",))
+    for mode, count in summary.modes.items():
+        words = {"float32": "left float", "kept": "kept (no arithmetic)"}
+        counts.add_row(words.get(mode, mode), str(count))
+    for name, count in summary.inserted.items():
+        counts.add_row(f"inserted {name}", str(count))
+    if summary.folded:
+        counts.add_row("folded away", str(sum(len(r.places) for r in summary.folded)))
+    clipped = shared.table("saturated constant", "integers clipped", right=("integers clipped",))
+    for name, count in summary.saturated[:_SHOWN]:
+        clipped.add_row(shared.cut(name), f"{count:,}")
+    lists = [
+        ("left float", summary.left_float),
+        ("folded away", summary.folded),
+        ("remarks", summary.remarks),
+    ]
+    hidden = sum(max(0, len(rows) - _SHOWN) for rows in (*(r for _, r in lists), summary.saturated))
+    shared.show(
+        shared.console(),
+        head,
+        counts,
+        *(_remarks(title, rows) for title, rows in lists),
+        clipped,
+        *map(Text, summary.notes),
+        f"{hidden} more; --plan FILE saves all of them" if hidden else None,
+    )
+
+
+def _remarks(title: str, remarks: tuple[Remark, ...]) -> Any:
+    from rich.text import Text
+
+    made = shared.table(title, "count", "first", "why", right=("count",))
+    for r in remarks[:_SHOWN]:
+        made.add_row(Text(r.what), str(len(r.places)), shared.cut(r.places[0]), Text(r.note))
+    return made

@@ -1,0 +1,125 @@
+"""Arguments, loading and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    import tflite_schema as ts
+
+
+def option(*names: str, metavar: str = "", **more: Any) -> Any:
+    """A typer option whose help says what stands in its place, and nothing for a flag."""
+    return typer.Option(*names, metavar=metavar, **more)
+
+
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="The .tflite file.", show_default=False)
+]
+Json = Annotated[bool, option("--json", help="Print JSON instead of text.")]
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal; in a pipe so wide that nothing is cut."""
+    from rich.console import Console
+
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the BrokenPipeError that is being handled; rich would exit with 1
+
+    return Ours(width=None if sys.stdout.isatty() else 1000, highlight=False)
+
+
+def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """An empty table in the one style that all commands print; right: columns of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
+    for name in columns:
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=name in right,
+            overflow="fold",
+        )
+    return made
+
+
+def cut(text: str) -> Text:
+    """A name or a place in a table: taken literally, and shortened where the terminal is narrow."""
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def show(console: Console, *parts: Any) -> None:
+    """Tables and texts one below the other, an empty line between; empty tables are left out."""
+    from rich.table import Table
+
+    first = True
+    for part in parts:
+        if part is None or (isinstance(part, Table) and not part.row_count):
+            continue
+        if not first:
+            console.print()
+        first = False
+        console.print(part, soft_wrap=not isinstance(part, Table))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document; NaN and infinities, which JSON has not, as strings."""
+    json.dump(_finite(value), sys.stdout, indent=1, allow_nan=False, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return repr(value)
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def bytes_text(count: int) -> str:
+    """A size as people say it: 155 kB, 18.6 MB (powers of ten)."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return (
+        f"{size:.0f} {units[0]}" if units[0] == "B" or size >= 99.95 else f"{size:.1f} {units[0]}"
+    )
+
+
+def load(path: Path) -> ts.Model:
+    """The model in a file; errors name the file."""
+    import tflite_schema as ts
+    from qcore.errors import BadInput
+    from tflite_schema.errors import SchemaError
+
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; give a .tflite file")
+    try:
+        return ts.read(path)
+    except SchemaError as error:
+        raise BadInput(f"{path} is not a readable .tflite file: {error}") from error

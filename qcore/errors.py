@@ -1,0 +1,45 @@
+"""What can go wrong, as one family: every error is one sentence with what, where, what to do."""
+
+
+class QcoreError(Exception):
+    """Base of every error this package raises for a person to read."""
+
+
+class BadInput(QcoreError):
+    """A file, an argument or a sample is not what it should be."""
+
+
+class BadSample(BadInput):
+    """A calibration or evaluation sample has the wrong name, shape, dtype or values."""
+
+
+class BadRecipe(BadInput):
+    """A recipe, rule, scheme or observer is unknown or contradicts itself."""
+
+
+class BadStatistics(QcoreError):
+    """A range that no quantization parameters can stand for (NaN, infinite, lo > hi)."""
+
+
+class NotCalibrated(QcoreError):
+    """Ranges are needed and not there, or belong to another model."""
+
+
+class CannotQuantize(QcoreError):
+    """The model as a whole cannot take this recipe."""
+
+
+class RuntimeFailed(QcoreError):
+    """An official runtime in a child process refused, crashed, hung or ran out of memory.
+
+    printed: the last that it wrote to standard output and error.  signal: what ended it, if one did.
+    """
+
+    def __init__(self, message: str, *, printed: str = "", signal: int | None = None):
+        super().__init__(message)
+        self.printed = printed
+        self.signal = signal
+
+
+class MissingExtra(QcoreError):
+    """An optional package is needed; the message names the extra that brings it."""

@@ -1,0 +1,268 @@
+"""From a plan to edits of the file: mechanical, every decision has been made.
+
+Constants are encoded while the file is written, a block at a time, so that memory does not grow
+with the model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import tflite_schema as ts
+from kernels import packing
+from qcore.graph import Graph, graphs
+from qcore.params import Affine, Stats
+from qcore.plan.values import Form, Plan, Step, SubgraphPlan
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+BLOCK = 1 << 18  # values encoded at a time: 1 MB of float32, in the second-level cache
+THREADS = min(4, os.cpu_count() or 1)  # encoders at work on one constant; NumPy lets go of the lock
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """Produces the bytes of one constant's form when the writer asks for them."""
+
+    graph: Graph
+    form: Form
+
+    @property
+    def size(self) -> int:
+        return prod(self.graph.tensors[self.form.tensor].shape or ())
+
+    @property
+    def nbytes(self) -> int:
+        return _stored_bytes(self.form.dtype, self.size)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Blocks of the stored bytes, in order; may be called again."""
+        values = self.graph.constant(self.form.tensor)
+        assert values is not None and self.form.rounding is not None
+        return _in_order(self._encode, _blocks(values, self.form), values.size // BLOCK)
+
+    def _encode(self, block: Block) -> np.ndarray:
+        part, params, stats = block
+        assert self.form.rounding is not None
+        # float16 has no integers, so no range.
+        encoded = self.form.rounding.encode(part, params, stats, self.form.range)  # type: ignore[arg-type]
+        bits = _SUB_BYTE.get(self.form.dtype)
+        if bits:
+            encoded = (packing.pack4 if bits == 4 else packing.pack2)(encoded)
+        ts.release(part)
+        return encoded.reshape(-1).view(np.uint8)
+
+
+Block = tuple[np.ndarray, Affine, "Stats | None"]
+
+
+def _blocks(values: np.ndarray, form: Form) -> Iterator[Block]:
+    """Slices of `values` in storage order with the parameters of the groups in them.
+
+    Of a type below eight bits every slice but the last holds a multiple of four values, so that
+    packed bytes join. A slice keeps the axis of its parameters, others may be merged.
+    """
+    params = form.params if form.params is not None else Affine.of(1.0)
+    values, params = _merged(values, params)
+    rows = values.shape[0]
+    step = max(1, BLOCK // max(1, values.size // max(1, rows)))
+    if form.dtype in _SUB_BYTE:
+        step = -(-step // 4) * 4
+    for start in range(0, rows, step):
+        span = slice(start, start + step)
+        if params.axis != 0 or step >= rows:
+            yield values[span], params, form.stats
+            continue
+        stats = form.stats
+        if stats is not None and stats.groups > 1:
+            stats = Stats(stats.lo[span], stats.hi[span], stats.count)
+        cut = replace(params, scale=params.scale[span], zero_point=params.zero_point[span])
+        yield values[span], cut, stats
+
+
+def _merged(values: np.ndarray, params: Affine) -> tuple[np.ndarray, Affine]:
+    """The same values and parameters with as many values as may be along axis 0.
+
+    Blocks of blockwise parameters become the rows, one group each.
+    """
+    if params.block:
+        return values.reshape(-1, params.block), replace(params, axis=0, block=0)
+    if params.axis is None:
+        return values.reshape(-1), params
+    shape, axis = values.shape, params.axis
+    if axis == 0:
+        return values.reshape(shape[0], -1), params
+    merged = (prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
+    return values.reshape(merged), replace(params, axis=1)
+
+
+def _in_order(
+    function: Callable[[Block], np.ndarray], tasks: Iterable[Block], count: int
+) -> Iterator[np.ndarray]:
+    """function(task) for each task, in order; several at a time where `count` of them are many."""
+    if count < 2 or THREADS < 2:
+        yield from map(function, tasks)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting: deque[Future[np.ndarray]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) > 2 * THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_SUB_BYTE = {"int4": 4, "int2": 2}
+
+
+def _stored_bytes(dtype: str, size: int) -> int:
+    bits = _SUB_BYTE.get(dtype) or 8 * np.dtype(dtype).itemsize
+    return -(-size * bits // 8)
+
+
+def lower(model: ts.Model, plan: Plan) -> tuple[ts.Edit, ...]:
+    """Edits that turn `model` (prepared) into the file that `plan` describes."""
+    editor = ts.Editor(model)
+    moved: dict[int, tuple[dict[int, int], dict[int, int]]] = {}
+    # Equal constants share a buffer, those of different subgraphs too.
+    encoded: dict[object, int] = {}
+    for graph, part in zip(graphs(model), plan.subgraphs, strict=True):
+        moved[graph.subgraph] = _lower_subgraph(editor, graph, part, encoded)
+    _lower_signatures(editor, model, moved)
+    return editor.edits
+
+
+def _lower_subgraph(
+    editor: ts.Editor, graph: Graph, part: SubgraphPlan, encoded: dict[object, int]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Adds the edits of one subgraph; returns where its input and output tensors went."""
+    numbers: list[int] = []  # form -> tensor in the written subgraph
+    taken: set[int] = set()
+    # What an inserted operator writes is no constant, even where its source tensor is one.
+    computed = {f for step in part.steps if step.inserted for f in step.outputs}
+    for number, form in enumerate(part.forms):
+        tensor = _tensor(editor, graph, form, encoded)
+        if number in computed:
+            tensor = tensor.replace(buffer=0, sparsity=None)
+        if form.tensor in taken:
+            numbers.append(editor.add_tensor(graph.subgraph, tensor))
+        else:
+            taken.add(form.tensor)
+            numbers.append(form.tensor)
+            if tensor != graph.tensors[form.tensor]:
+                editor.set_tensor(graph.subgraph, form.tensor, tensor)
+
+    def at(forms: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(numbers[f] if f >= 0 else -1 for f in forms)
+
+    operators = tuple(_operator(graph, step, at) for step in part.steps)
+    inputs, outputs = at(part.inputs), at(part.outputs)
+    editor.set_graph(graph.subgraph, inputs=inputs, outputs=outputs, operators=operators)
+    return dict(zip(graph.inputs, inputs)), dict(zip(graph.outputs, outputs))
+
+
+def _tensor(editor: ts.Editor, graph: Graph, form: Form, encoded: dict[object, int]) -> ts.Tensor:
+    """The tensor record of a form."""
+    source = graph.tensors[form.tensor]
+    stored = ts.TensorType[form.dtype.upper()]
+    kept = form.rounding is None and form.params is None and form.name is None
+    if kept and stored == source.type:
+        return source
+    buffer = source.buffer
+    if form.rounding is not None:
+        key = (source.buffer, source.shape, form.dtype, form.params, form.range, form.rounding)
+        if key not in encoded:
+            encoder = Encoder(graph, form)
+            encoded[key] = editor.add_buffer(ts.Deferred(encoder.nbytes, encoder.chunks))
+        buffer = encoded[key]
+    return source.replace(
+        type=stored,
+        buffer=buffer,
+        name=source.name if form.name is None else form.name,
+        quantization=_quantization(editor, graph, form),
+    )
+
+
+def _quantization(editor: ts.Editor, graph: Graph, form: Form) -> ts.Quantization | None:
+    params = form.params
+    if params is None:
+        return None
+    if params.block:
+        # Scales of blocks are a tensor of their own; -1 stands for zero points of 0.
+        shape = graph.tensors[form.tensor].shape or ()
+        scales = ts.Tensor(
+            shape=(*shape[:-1], shape[-1] // params.block),
+            type=ts.TensorType.FLOAT16,
+            buffer=editor.add_buffer(params.scale.astype(np.float16)),
+            name=f"{graph.name(form.tensor)}_scales",
+        )
+        details = ts.Options(
+            "BlockwiseQuantization",
+            scales=editor.add_tensor(graph.subgraph, scales),
+            zero_points=-1,
+            block_size=params.block,
+        )
+        return ts.Quantization(details=details)
+    return ts.Quantization(
+        scale=params.scale, zero_point=params.zero_point, quantized_dimension=params.axis or 0
+    )
+
+
+def _operator(graph: Graph, step: Step, at) -> ts.Operator:
+    """The operator record of a step."""
+    if step.source is None:
+        return ts.Operator(
+            code=ts.OperatorCode.of(step.name, version=step.version),
+            inputs=at(step.inputs),
+            outputs=at(step.outputs),
+        )
+    source = graph.operators[step.source]
+    code, options = source.code, source.options
+    if step.name != source.name:
+        code, options = ts.OperatorCode.of(step.name, version=step.version), None
+    elif step.version != code.version:
+        code = code.replace(version=step.version)
+    if step.options and options is not None:
+        options = options.replace(**step.options)
+    return source.replace(
+        code=code,
+        inputs=at(step.inputs),
+        outputs=at(step.outputs),
+        intermediates=at(step.intermediates) if step.intermediates else source.intermediates,
+        options=options,
+    )
+
+
+def _lower_signatures(
+    editor: ts.Editor, model: ts.Model, moved: dict[int, tuple[dict[int, int], dict[int, int]]]
+) -> None:
+    """Signatures follow the inputs and outputs of their subgraphs."""
+    if not model.signature_defs:
+        return
+
+    def follow(maps, to: dict[int, int]):
+        return maps and tuple(
+            m.replace(tensor_index=to.get(m.tensor_index, m.tensor_index)) for m in maps
+        )
+
+    signatures = []
+    for signature in model.signature_defs:
+        inputs, outputs = moved[signature.subgraph_index]
+        signatures.append(
+            signature.replace(
+                inputs=follow(signature.inputs, inputs), outputs=follow(signature.outputs, outputs)
+            )
+        )
+    if tuple(signatures) != tuple(model.signature_defs):
+        editor.set_signatures(tuple(signatures))

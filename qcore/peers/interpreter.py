@@ -1,0 +1,239 @@
+"""The official interpreters: which there are, how to run a model in one, in a child process.
+
+`run` is for everyone; `Session` is what the child itself uses (calibration builds on it).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qcore.errors import BadInput, MissingExtra, RuntimeFailed
+
+RUNTIMES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert", "ai_edge_litert"),
+    "tensorflow": ("tensorflow.lite.python.interpreter", "tflite-qcore[tensorflow]", "tensorflow"),
+}
+# AUTO applies XNNPACK to whatever it takes; the others never do.
+PATHS = {
+    "reference": "BUILTIN_REF",
+    "optimized": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "xnnpack": "AUTO",
+}
+
+
+def check_choice(runtime: str, path: str) -> None:
+    """Raises BadInput for a runtime or path that is not one."""
+    if runtime not in RUNTIMES:
+        raise BadInput(f"runtime {runtime!r} is unknown; known are {', '.join(RUNTIMES)}")
+    if path not in PATHS:
+        raise BadInput(f"path {path!r} is unknown; known are {', '.join(PATHS)}")
+
+
+def installed(runtime: str) -> bool:
+    """Whether the runtime's package is there, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec(RUNTIMES[runtime][2]) is not None
+
+
+@contextmanager
+def as_file(model: Any) -> Iterator[str]:
+    """A path to the model: the given one, or a temporary file with its bytes.
+
+    model: a path, bytes, a tflite_schema Model, or anything with `to_bytes()`.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        path = Path(model)
+        if not path.is_file():
+            raise BadInput(f"no model file at {path}; check the path")
+        yield str(path.resolve())
+        return
+    with tempfile.TemporaryDirectory(prefix="qcore-") as folder:
+        target = Path(folder) / "model.tflite"
+        if isinstance(model, (bytes, bytearray, memoryview)):
+            target.write_bytes(model)
+        elif hasattr(model, "subgraphs"):
+            import tflite_schema as ts
+
+            ts.write(model, target)
+        elif hasattr(model, "to_bytes"):
+            target.write_bytes(model.to_bytes())
+        else:
+            raise BadInput(
+                f"a {type(model).__name__} is no model; give a path, bytes or a loaded model"
+            )
+        yield str(target)
+
+
+def read_model(model: Any) -> Any:
+    """The tflite_schema Model behind a path, bytes, Model or quantized result."""
+    import tflite_schema as ts
+
+    if isinstance(model, ts.Model):
+        return model
+    if isinstance(model, (str, os.PathLike)):
+        if not Path(model).is_file():
+            raise BadInput(f"no model file at {model}; check the path")
+    elif not isinstance(model, (bytes, bytearray, memoryview)) and not hasattr(model, "read"):
+        if not hasattr(model, "to_bytes") or isinstance(model, int):
+            raise BadInput(
+                f"a {type(model).__name__} is no model; give a path, bytes or a loaded model"
+            )
+        return ts.read(model.to_bytes())
+    return ts.read(model)
+
+
+class Session:
+    """One interpreter on one file. Only for use inside a child process.
+
+    Subgraphs other than the first are reached through the wrapper that the public Interpreter class
+    itself uses (`_interpreter`), the same in ai-edge-litert and tensorflow.
+    """
+
+    def __init__(self, file: str, runtime: str, path: str, threads: int, keep: bool):
+        module, package, _ = RUNTIMES[runtime]
+        try:
+            found = importlib.import_module(module)
+        except ImportError as error:
+            raise MissingExtra(
+                f"the {runtime} runtime is not installed ({error}); pip install {package}"
+            ) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.interpreter = found.Interpreter(
+                model_path=file,
+                num_threads=threads,
+                experimental_op_resolver_type=getattr(found.OpResolverType, PATHS[path]),
+                experimental_preserve_all_tensors=keep,
+            )
+        self._wrapper = self.interpreter._interpreter
+        self._shapes: dict[int, tuple[tuple[int, ...], ...]] = {}
+        self._last: dict[tuple[int, int], np.ndarray] = {}
+
+    def prepare(self, subgraph: int, tensors: Sequence[int], arrays: Sequence[np.ndarray]) -> bool:
+        """Give the inputs these shapes; True if memory was planned anew."""
+        shapes = tuple(a.shape for a in arrays)
+        if self._shapes.get(subgraph) == shapes:
+            return False
+        for tensor, shape in zip(tensors, shapes):
+            if tuple(self._wrapper.TensorSize(tensor, subgraph)) != shape:
+                self._wrapper.ResizeInputTensor(tensor, np.array(shape, np.int32), False, subgraph)
+        self._wrapper.AllocateTensors(subgraph)
+        self._shapes[subgraph] = shapes
+        for key in [k for k in self._last if k[0] == subgraph]:
+            del self._last[key]
+        return True
+
+    def feed(self, subgraph: int, tensors: Sequence[int], arrays: Sequence[np.ndarray]) -> None:
+        """Set the inputs. An array that was the last one set is not copied again."""
+        for tensor, array in zip(tensors, arrays):
+            if self._last.get((subgraph, tensor)) is not array:
+                self._wrapper.SetTensor(tensor, array, subgraph)
+                self._last[subgraph, tensor] = array
+
+    def invoke(self, subgraph: int) -> None:
+        self._wrapper.Invoke(subgraph)
+
+    def view(self, subgraph: int, tensor: int) -> np.ndarray:
+        """The tensor's own memory; let go of it before the next `prepare` or `invoke`.
+
+        Raises ValueError while it has none.
+        """
+        return self._wrapper.tensor(self.interpreter, tensor, subgraph)  # type: ignore[no-any-return]
+
+    def is_empty(self, subgraph: int, tensor: int) -> bool:
+        """Whether the tensor has no values, and therefore no memory."""
+        return 0 in self._wrapper.TensorSize(tensor, subgraph)
+
+    def copy(self, subgraph: int, tensor: int) -> np.ndarray:
+        return self._wrapper.GetTensor(tensor, subgraph)  # type: ignore[no-any-return]
+
+    def reset(self) -> None:
+        """Set the variable tensors (states of recurrent operators) to zero."""
+        self._wrapper.ResetVariableTensors()
+
+
+def serve(
+    file: str,
+    runtime: str,
+    path: str,
+    threads: int,
+    entries: Sequence[tuple[int, Sequence[int], Sequence[tuple[str, int]]]],
+    tensors: bool,
+    items: Iterable[Any],
+) -> Iterator[Any]:
+    """In the child: outputs of each bound sample, and the other tensors when asked."""
+    session = Session(file, runtime, path, threads, tensors)
+    for number, entry, arrays in items:
+        subgraph, inputs, outputs = entries[entry]
+        try:
+            session.prepare(subgraph, inputs, arrays)
+            session.feed(subgraph, inputs, arrays)
+            session.invoke(subgraph)
+        except (RuntimeError, ValueError) as error:
+            raise RuntimeFailed(f"{runtime} ({path}) refused sample {number}: {error}") from None
+        made = {name: session.copy(subgraph, tensor) for name, tensor in outputs}
+        if not tensors:
+            yield made
+            continue
+        kept: dict[int, np.ndarray] = {}
+        for tensor in range(session._wrapper.NumTensors(subgraph)):
+            try:
+                # GetTensor crashes on a tensor without a shape; TensorSize refuses it.
+                session._wrapper.TensorSize(tensor, subgraph)
+                kept[tensor] = session.copy(subgraph, tensor)
+            except (RuntimeError, ValueError):
+                continue  # it has no memory: not computed, or a temporary without a type
+        yield made, kept
+
+
+def run(
+    model: Any,
+    inputs: Any,
+    runtime: str = "litert",
+    path: str = "xnnpack",
+    threads: int = 1,
+    tensors: bool = False,
+    signature: str | None = None,
+    *,
+    time_limit: float | None = None,
+    memory_limit: int | None = None,
+) -> Iterator[Any]:
+    """The official interpreter's outputs for each input, one at a time, from a child process.
+
+    model: path, bytes, Model or quantized model.  inputs: any iterable of samples, consumed once
+    (see `qcore.peers.binding`).  runtime: "litert" or "tensorflow".  path: "reference", "optimized"
+    or "xnnpack".  threads: of the kernels.  signature: where a sample names none.
+    Yields dicts of output name -> array; with tensors=True pairs of that and a dict of tensor index
+    -> array with every tensor of the entry's subgraph that has memory (those of the runtime's own,
+    beyond the file's, included).
+    Raises RuntimeFailed when the runtime refuses, crashes, exceeds a limit; BadSample; BadInput.
+    """
+    from qcore.peers.binding import Binder
+    from qcore.peers.child import Child, Items
+
+    check_choice(runtime, path)
+    binder = Binder(read_model(model), signature)
+    entries = [(e.subgraph, [i.tensor for i in e.inputs], e.outputs) for e in binder.entries]
+    with (
+        as_file(model) as file,
+        Child(
+            "qcore.peers.interpreter:serve",
+            what=f"{runtime} ({path})",
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+        ) as child,
+    ):
+        bound = ((b.number, b.entry, b.arrays) for b in binder.all(inputs))
+        yield from child.stream(
+            file, runtime, path, threads, entries, tensors, Items(), items=bound, ahead=3
+        )

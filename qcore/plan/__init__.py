@@ -1,0 +1,52 @@
+"""From model, recipe and ranges to the plan of the file to be written."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import tflite_schema as ts
+from qcore.errors import NotCalibrated
+from qcore.graph import Graph, graphs
+from qcore.plan.values import Form, Plan, Step, SubgraphPlan
+from qcore.recipe import Recipe
+
+__all__ = ["Form", "Plan", "Step", "SubgraphPlan", "needs_calibration", "plan"]
+
+
+def needs_calibration(model: ts.Model, recipe: Recipe) -> bool:
+    """Whether any operator is to be computed in integers, so that ranges are needed."""
+    return any(_has_static(graph, recipe) for graph in graphs(model))
+
+
+def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:
+    """Plans every subgraph of a prepared model: first what is static, then weights alone.
+
+    Raises NotCalibrated where a static operator has no ranges to go by at all.
+    """
+    from qcore.plan import common, weights
+
+    if calibration is None and needs_calibration(model, recipe):
+        raise NotCalibrated(f"recipe {recipe.name!r} needs a calibration; run calibrate first")
+    parts = []
+    for graph in graphs(model):
+        if _has_static(graph, recipe):
+            part = _static(recipe.dialect).plan_subgraph(graph, recipe, calibration)
+        else:
+            part = common.float_plan(graph)
+        parts.append(weights.plan_weights(graph, part, recipe))
+    names = tuple(tuple(t.name or "" for t in graph.tensors) for graph in graphs(model))
+    made = Plan(recipe.name, tuple(parts), names=names)
+    return weights.unify_versions(made) if recipe.dialect == "mlir" else made
+
+
+def _static(dialect: str) -> Any:
+    """The planner of a dialect; imported when a static operator asks for it."""
+    return importlib.import_module(f"qcore.plan.{dialect}")
+
+
+def _has_static(graph: Graph, recipe: Recipe) -> bool:
+    return any(
+        recipe.mode(op.name, graph.output_names(i)) == "static"
+        for i, op in enumerate(graph.operators)
+    )

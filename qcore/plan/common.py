@@ -1,0 +1,256 @@
+"""What every planner needs: the plan that changes nothing, constants, and remarks for a person."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+import tflite_schema as ts
+from kernels import ranges, reductions
+from kernels.ranges import IntRange
+from qcore.errors import BadRecipe, BadStatistics
+from qcore.granularity import Granularity
+from qcore.graph import Graph
+from qcore.params import Affine, Stats
+from qcore.plan.values import Form, Step, SubgraphPlan
+from qcore.recipe import Recipe, Setting
+from qcore.schemes.base import Scheme
+
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+STATS_BYTES = 1 << 24  # of a constant read before its pages are given back
+HUGE = 1e36  # from here on products of two scales leave float32
+
+
+def dtype_of(tensor: ts.Tensor) -> str:
+    """The schema's name of a tensor's type, in lower case."""
+    return ts.TensorType(tensor.type).name.lower()
+
+
+def float_plan(graph: Graph) -> SubgraphPlan:
+    """The plan that changes nothing: form i is tensor i, every operator stays."""
+    forms = tuple(Form(tensor=i, dtype=dtype_of(t)) for i, t in enumerate(graph.tensors))
+    steps = tuple(kept_step(graph, i) for i in range(len(graph.operators)))
+    return SubgraphPlan(forms, steps, graph.inputs, graph.outputs)
+
+
+def kept_step(graph: Graph, operator: int) -> Step:
+    """The operator as it is, on forms numbered like its tensors."""
+    op = graph.operators[operator]
+    computes = any(graph.is_float(t) for t in (*op.inputs, *op.outputs))
+    return Step(
+        source=operator,
+        name=op.name,
+        version=op.code.version,
+        inputs=tuple(op.inputs),
+        outputs=tuple(op.outputs),
+        intermediates=tuple(op.intermediates or ()),
+        mode="float32" if computes else "kept",
+    )
+
+
+def setting(graph: Graph, recipe: Recipe, operator: int, position: int) -> Setting:
+    """What the recipe says of the operand at an input position of an operator."""
+    op, operand = graph.operators[operator], graph.operand(operator, position)
+    role = operand.role.value if operand else "activation"
+    name, tensor = operand.name if operand else "", op.inputs[position]
+    constant = role == "activation" and graph.is_constant(tensor)
+    outputs = graph.output_names(operator) if role in ("weight", "bias") else ()
+    return recipe.setting(op.name, role, name, graph.name(tensor), constant, outputs)
+
+
+def output_setting(graph: Graph, recipe: Recipe, operator: int, position: int = 0) -> Setting:
+    """What the recipe says of an output of an operator."""
+    op, spec = graph.operators[operator], graph.spec(operator)
+    operand = spec.output(position) if spec else None
+    return recipe.setting(
+        op.name, "activation", operand.name if operand else "", graph.name(op.outputs[position])
+    )
+
+
+def activation_setting(recipe: Recipe, name: str) -> Setting:
+    """What the recipe says of an activation that no operator writes, such as a graph input."""
+    return recipe.setting("INPUT", "activation", "input", name)
+
+
+def is_entry(graph: Graph) -> bool:
+    """Whether a caller of the model sees the subgraph's inputs and outputs.
+
+    The first subgraph and those with a signature are entries; others are called by operators,
+    whose operands stay float.
+    """
+    signatures = {s.subgraph_index for s in graph.model.signature_defs or ()}
+    return graph.subgraph == 0 or graph.subgraph in signatures
+
+
+def int_range(dtype: str | None, narrow: bool, what: str) -> IntRange:
+    """The range of an integer type by name; narrow leaves out the lowest integer."""
+    key = f"{dtype}_narrow" if narrow else f"{dtype}"
+    if key not in ranges.NAMED:
+        raise BadRecipe(
+            f"{what} cannot be quantized to {dtype!r}; use one of "
+            + ", ".join(n for n in ranges.NAMED if "_" not in n)
+        )
+    return ranges.NAMED[key]
+
+
+def choose(scheme: Scheme, stats: Stats, q: IntRange, what: str, axis: int | None = None) -> Affine:
+    """The scheme's parameters for `stats`, checked: one group each, storable, zero in range.
+
+    Raises BadStatistics naming the tensor where the range or what the scheme made of it cannot be
+    stored; scales that are infinite or denormal pass, since TFLite's converter writes them too
+    (`degenerate` remarks on them).
+    """
+    if not (np.isfinite(stats.lo) & np.isfinite(stats.hi) & (stats.lo <= stats.hi)).all():
+        raise BadStatistics(
+            f"{what} has the range [{stats.lo.min()}, {stats.hi.max()}], which no scale can stand "
+            "for; look for NaN or infinity in the model or the samples"
+        )
+    params = scheme.choose(stats, q)
+    if params.groups != stats.groups:
+        raise BadStatistics(
+            f"scheme {scheme.key!r} made {params.groups} scales for the {stats.groups} groups of {what}"
+        )
+    if np.isnan(params.scale).any() or (params.scale < 0).any():
+        raise BadStatistics(
+            f"scheme {scheme.key!r} made the scale {params.scale[~(params.scale >= 0)][0]} for {what}; "
+            "a scale must be a positive number"
+        )
+    if (params.zero_point < q.qmin).any() or (params.zero_point > q.qmax).any():
+        worst = params.zero_point[np.argmax(np.abs(params.zero_point))]
+        raise BadStatistics(
+            f"scheme {scheme.key!r} made the zero point {worst} for {what}; it must be in {q}"
+        )
+    return Affine(params.scale, params.zero_point, axis)
+
+
+def constant_stats(values: np.ndarray, axis: int | None) -> Stats:
+    """Range of a constant, per tensor (axis None) or of each slice of an axis, in one pass.
+
+    A large constant is read in slices along its first axis, and the mapped pages behind each are
+    given back, so that memory does not grow with the model.
+    """
+    groups = 1 if axis is None else values.shape[axis]
+    count = values.size // max(1, groups)
+    if values.nbytes <= STATS_BYTES:
+        lo, hi = reductions.min_max(values, axis)
+        ts.release(values)
+        return Stats(lo, hi, count)
+    if axis is None:
+        values = values.reshape(-1)
+    elif axis > 0:
+        before, after = values.shape[:axis], values.shape[axis + 1 :]
+        values, axis = values.reshape(prod(before), groups, prod(after)), 1
+    step = max(1, len(values) * STATS_BYTES // values.nbytes)
+    parts = []
+    for start in range(0, len(values), step):
+        part = values[start : start + step]
+        parts.append(reductions.min_max(part, axis))
+        ts.release(part)
+    lows, highs = zip(*parts)
+    if axis == 0:
+        return Stats(np.concatenate(lows), np.concatenate(highs), count)
+    return Stats(np.minimum.reduce(lows), np.maximum.reduce(highs), count)
+
+
+def weight_form(
+    graph: Graph, recipe: Recipe, operator: int, position: int, axis: int | None
+) -> Form:
+    """The quantized form of a weight by the recipe; axis: its channels, None if it has none.
+
+    Raises BadRecipe where no dtype or scheme is set for it.
+    """
+    tensor = graph.operators[operator].inputs[position]
+    found = setting(graph, recipe, operator, position)
+    return constant_form(graph, tensor, found, axis)
+
+
+def constant_form(
+    graph: Graph,
+    tensor: int,
+    found: Setting,
+    axis: int | None,
+    stats: Stats | None = None,
+    q: IntRange | None = None,
+) -> Form:
+    """The quantized form of a constant on its own range, or on `stats` where they are given.
+
+    q: the integers to use, by default those of the setting's dtype.
+    """
+    what = f"constant {graph.name(tensor)!r}"
+    if found.scheme is None or found.dtype is None:
+        raise BadRecipe(f"no rule gives {what} a scheme and a dtype; add one for its operand")
+    values = graph.constant(tensor)
+    assert values is not None, f"{what} has no data"
+    by = axis_of(found.granularity, axis, values, what)
+    if stats is None:
+        stats = constant_stats(values, by)
+    if q is None:
+        q = int_range(found.dtype, found.scheme.symmetric, what)
+    params = choose(found.scheme, stats, q, what, by)
+    return Form(
+        tensor=tensor,
+        dtype=found.dtype,
+        params=params,
+        rule=found.scheme.key,
+        stats=stats,
+        range=q,
+        rounding=found.rounding or found.scheme.rounding,
+        note=degenerate(stats, params),
+        saturated=saturation(values, stats, params, q),
+    )
+
+
+def axis_of(
+    granularity: Granularity | None, axis: int | None, values: np.ndarray, what: str
+) -> int | None:
+    """The axis to group by, None for the whole tensor."""
+    if granularity is None or granularity.kind == "per_tensor" or values.ndim == 0:
+        return None
+    if granularity.axis is not None:
+        if not granularity.axis < values.ndim:
+            raise BadRecipe(
+                f"granularity {granularity} names an axis that {what} of {values.ndim} dimensions "
+                "does not have"
+            )
+        return granularity.axis
+    return axis
+
+
+def saturation(values: np.ndarray, stats: Stats, params: Affine, q: IntRange) -> int:
+    """How many values of a constant lie beyond the ends of the integer range by half a step.
+
+    A pass over the values is made only where the range says that there are any.
+    """
+    scale, zero_point = params.scale.astype(np.float64), params.zero_point
+    with np.errstate(over="ignore", invalid="ignore"):
+        low = (q.qmin - 0.5 - zero_point) * scale
+        high = (q.qmax + 0.5 - zero_point) * scale
+        if ((stats.lo >= low) & (stats.hi <= high)).all():
+            return 0
+    low_at, _ = Affine(low, zero_point, params.axis).along(values.ndim)
+    high_at, _ = Affine(high, zero_point, params.axis).along(values.ndim)
+    return int(np.count_nonzero((values < low_at) | (values > high_at)))
+
+
+def degenerate(stats: Stats, params: Affine | None = None) -> str | None:
+    """A remark where a range is all zero, a single value, tiny or huge; None where it is not."""
+    lo, hi = np.minimum(stats.lo, 0.0), np.maximum(stats.hi, 0.0)
+    width = hi - lo
+    groups = stats.groups
+    remarks = []
+
+    def say(mask: np.ndarray, one: str, many: str) -> None:
+        count = int(np.count_nonzero(mask))
+        if count:
+            remarks.append(one if groups == 1 else f"{count} of {groups} channels {many}")
+
+    zero = width == 0
+    say(zero, "all zero", "all zero")
+    say(~zero & (stats.lo == stats.hi), "a single value", "a single value")
+    tiny = ~zero & (width < 256 * SMALLEST_NORMAL)
+    say(tiny, "denormal range", "with a denormal range")
+    say(width >= HUGE, "huge range", "with a huge range")
+    if params is not None:
+        say(~np.isfinite(params.scale), "scale is infinite", "with an infinite scale")
+    return "; ".join(remarks) or None

@@ -1,0 +1,89 @@
+"""The stages in a row: prepare, calibrate where needed, plan, lower; and the result they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import tflite_schema as ts
+from qcore import patch
+from qcore.errors import NotCalibrated
+from qcore.plan import Plan, needs_calibration, plan
+from qcore.prepare import prepare
+from qcore.recipe import Recipe
+from qcore.recipe import recipe as find_recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A quantized model that has not been written yet.
+
+    source: the prepared float model.  plan: what becomes of it.  edits: the plan as edits.
+    Constants are encoded when the file is written, not before.
+    """
+
+    source: ts.Model
+    plan: Plan
+    edits: tuple[ts.Edit, ...]
+
+    @cached_property
+    def model(self) -> ts.Model:
+        """The quantized model as a frozen value (constants still deferred)."""
+        return ts.prune(ts.apply(self.source, self.edits))
+
+    def save(self, target: str | Path | BinaryIO) -> None:
+        """Writes the .tflite file; an existing file is replaced only once the new one is whole."""
+        ts.write(self.source, target, self.edits)
+
+    def to_bytes(self) -> bytes:
+        """The .tflite file in memory."""
+        return ts.to_bytes(self.source, self.edits)
+
+
+def quantize(
+    model: ts.Model,
+    recipe: str | Path | Recipe = "int8",
+    calibration: Any = None,
+    **options: Any,
+) -> Quantized:
+    """Quantizes a float model.
+
+    recipe: a name ("int8", "int8_float_io", "int16x8", "dynamic", "weight_only", "float16", ...),
+        a TOML or JSON file, or a Recipe.
+    calibration: a Calibration, or samples (any iterable) to make one from; not needed by recipes
+        without static operators.
+    options: passed to `calibrate` when samples are given (observer, runtime, threads, progress).
+
+    Raises NotCalibrated where ranges are needed and missing, CannotQuantize for a model that the
+    recipe cannot be applied to, BadRecipe, BadSample.
+    """
+    recipe = find_recipe(recipe)
+    prepared = prepare(model, recipe)
+    ranges = _ranges(prepared, recipe, calibration, options)
+    made = plan(prepared, recipe, ranges)
+    if ranges is not None:
+        made = made.replace(notes=(*ranges.notes, *made.notes))
+    return apply_plan(prepared, made)
+
+
+def apply_plan(prepared: ts.Model, made: Plan) -> Quantized:
+    """The quantized model that a plan, perhaps an edited one, describes."""
+    return Quantized(prepared, made, patch.lower(prepared, made))
+
+
+def _ranges(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str, Any]) -> Any:
+    """The Calibration to plan by, made from samples where samples were given."""
+    if not needs_calibration(model, recipe):
+        return None
+    from qcore.calibrate import Calibration, calibrate
+
+    if calibration is None:
+        raise NotCalibrated(
+            f"recipe {recipe.name!r} needs ranges of the activations; give samples or a Calibration "
+            "as `calibration` (on the command line: --data or --calibration)"
+        )
+    if isinstance(calibration, Calibration):
+        return calibration.for_model(model)
+    return calibrate(model, calibration, **options)

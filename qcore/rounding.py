@@ -1,0 +1,159 @@
+"""From a constant's float values to its integers, once scale and zero point stand.
+
+A rounding is a plug: the converter's own arithmetics are here, and weight-tuning methods are
+further subclasses of `Rounding`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from kernels import affine, scales
+from kernels.ranges import IntRange
+from qcore.params import Affine, Stats
+from qcore.plugs import Plug
+
+
+@dataclass(frozen=True)
+class Rounding(Plug):
+    """Base of every rounding. Subclass, set `key`, write `encode`."""
+
+    family: ClassVar[str] = "rounding"
+
+    def encode(
+        self, values: np.ndarray, params: Affine, stats: Stats | None, q: IntRange
+    ) -> np.ndarray:
+        """Integers for `values`.
+
+        values: any shape, float32, real units; a slice along axis 0 when the tensor is large, with
+        params and stats cut to the same groups. stats: the range that params were chosen from.
+        Returns an array of q.dtype in [q.qmin, q.qmax], same shape.
+        """
+        raise NotImplementedError
+
+
+def _max_abs(stats: Stats, params: Affine, ndim: int) -> np.ndarray:
+    """The largest magnitude of each group as float32, shaped to broadcast."""
+    magnitude = np.maximum(np.abs(stats.lo), np.abs(stats.hi)).astype(np.float32)
+    shape = [1] * ndim
+    if params.axis is not None and ndim:
+        shape[params.axis] = magnitude.size
+    return magnitude.reshape(shape if ndim else ())
+
+
+@dataclass(frozen=True)
+class Nearest(Rounding):
+    """Nearest integer of w / scale + zero_point in float64, ties away from zero (E16)."""
+
+    key: ClassVar[str] = "nearest"
+
+    def encode(self, values, params, stats, q):
+        scale, zero_point = params.along(values.ndim)
+        return affine.encode_double(values, scale.astype(np.float64), zero_point, q)
+
+
+@dataclass(frozen=True)
+class NearestMlir(Rounding):
+    """Symmetric constants of the MLIR quantizer, float32 arithmetic (E16).
+
+    Per channel w * float32(1 / scale), per tensor w * float32(qmax / max|w|).
+    """
+
+    key: ClassVar[str] = "nearest-mlir"
+
+    def encode(self, values, params, stats, q):
+        if params.axis is not None:
+            return affine.encode_inverse32(values, params.along(values.ndim)[0], q)
+        assert stats is not None
+        return affine.encode_max32(values, _max_abs(stats, params, values.ndim), q)
+
+
+@dataclass(frozen=True)
+class NearestLegacy(Rounding):
+    """Symmetric constants of the older quantizer, float32 arithmetic (E16).
+
+    Eight bits w * float32(qmax / max|w|), sixteen bits w * float32(1 / scale).
+    """
+
+    key: ClassVar[str] = "nearest-legacy"
+
+    def encode(self, values, params, stats, q):
+        if q.bits > 8:
+            return affine.encode_inverse32(values, params.along(values.ndim)[0], q)
+        assert stats is not None
+        return affine.encode_max32(values, _max_abs(stats, params, values.ndim), q)
+
+
+@dataclass(frozen=True)
+class NearestDynamic(Rounding):
+    """Nearest of w over the scale before float32 rounded it: weights of dynamic-range models (E16)."""
+
+    key: ClassVar[str] = "nearest-dynamic"
+
+    def encode(self, values, params, stats, q):
+        assert stats is not None
+        magnitude = _max_abs(stats, params, values.ndim)
+        scale = scales.symmetric_double(magnitude.reshape(-1), q).reshape(magnitude.shape)
+        return affine.encode_double(values, scale, np.zeros_like(scale, np.int64), q)
+
+
+@dataclass(frozen=True)
+class Bias(Rounding):
+    """Nearest of b * float32(1 / scale), saturated symmetrically: biases of both quantizers (E15)."""
+
+    key: ClassVar[str] = "bias"
+
+    def encode(self, values, params, stats, q):
+        return affine.encode_bias(values, params.along(values.ndim)[0], q)
+
+
+@dataclass(frozen=True)
+class Float16(Rounding):
+    """Nearest float16, ties to even, saturated to +-65504 (E19)."""
+
+    key: ClassVar[str] = "float16"
+
+    def encode(self, values, params, stats, q):
+        return affine.encode_float16(values)
+
+
+@dataclass(frozen=True)
+class Requantized(Rounding):
+    """Rounded twice: integers on a first grid, then those on the grid wanted (E18).
+
+    What the older quantizer does to a constant that must share an output's scale. scale, zero_point,
+    lo, hi, qmin, qmax, first: grid, range, integers and rounding of the first encoding, per tensor.
+    """
+
+    key: ClassVar[str] = "requantized"
+    scale: float
+    zero_point: int
+    lo: float
+    hi: float
+    qmin: int
+    qmax: int
+    first: Rounding
+
+    def encode(self, values, params, stats, q):
+        before = Affine.of(self.scale, self.zero_point)
+        bits = np.int16 if self.qmax > 127 else np.int8
+        span = IntRange(self.qmin, self.qmax, np.dtype(bits))
+        integers = self.first.encode(values, before, Stats.of(self.lo, self.hi), span)
+        return affine.requantize_constant(
+            integers,
+            before.scale[0],
+            before.zero_point[0],
+            params.scale[0],
+            params.zero_point[0],
+            q,
+        )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.first, Rounding):
+            object.__setattr__(self, "first", Rounding.from_json(self.first))
+
+    def to_json(self):
+        return {**super().to_json(), "first": self.first.to_json()}

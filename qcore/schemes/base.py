@@ -1,0 +1,34 @@
+"""A scheme: from statistics of groups of values and an integer range to scale and zero point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kernels.ranges import IntRange
+from qcore.params import Affine, Stats
+from qcore.plugs import Plug
+from qcore.rounding import Nearest, Rounding
+
+
+@dataclass(frozen=True)
+class Scheme(Plug):
+    """Base of every scheme. Subclass as a frozen dataclass, set `key`, write `choose`.
+
+    needs: names of statistics beyond lo and hi that `choose` reads from stats.extra; an observer
+    that brings them must have run.
+    symmetric: the zero point is always 0, so that weights may use the narrow range.
+    """
+
+    family: ClassVar[str] = "scheme"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    symmetric: ClassVar[bool] = False
+
+    def choose(self, stats: Stats, q: IntRange) -> Affine:
+        """Parameters for each group. stats.lo, stats.hi: (G,) real units. Returns G groups."""
+        raise NotImplementedError
+
+    @property
+    def rounding(self) -> Rounding:
+        """How the scheme's constants become integers unless a rule names another rounding."""
+        return Nearest()

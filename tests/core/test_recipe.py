@@ -1,0 +1,114 @@
+"""Recipes: rules win in order, files read back as they were written, mistakes are one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.deviations import DEVIATIONS
+from qcore.errors import BadRecipe
+from qcore.granularity import Granularity
+from qcore.recipe import MODES, Recipe, Rule, names, recipe
+from qcore.schemes import MinMax, Symmetric
+
+rules = st.builds(
+    Rule,
+    operator=st.sampled_from(["*", "CONV_2D", "*POOL*"]),
+    name=st.sampled_from(["*", "head/*", "re:^conv[0-9]+$"]),
+    mode=st.sampled_from(MODES),
+    min_elements=st.none() | st.integers(0, 4096),
+) | st.builds(
+    Rule,
+    operand=st.sampled_from(["activation", "weight", "bias", "filter"]),
+    dtype=st.sampled_from(["int8", "int16", "int4"]),
+    scheme=st.none() | st.builds(MinMax, st.sampled_from(["mlir", "legacy"])),
+    granularity=st.none()
+    | st.sampled_from(["per_tensor", "per_channel", "blockwise:32", "per_channel(1)"]).map(
+        Granularity.parse
+    ),
+)
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_recipes_load_and_set_a_mode(name):
+    made = recipe(name)
+    assert made.name == name
+    assert made.mode("CONV_2D", ("x",)) in MODES[:-1]
+
+
+def test_a_later_rule_wins_field_by_field():
+    made = recipe("int8").with_rule(operator="CONV_2D", operand="weight", granularity="per_tensor")
+    found = made.setting("CONV_2D", "weight", "filter", "w")
+    assert str(found.granularity) == "per_tensor"
+    assert found.dtype == "int8" and isinstance(found.scheme, Symmetric)
+    assert (
+        str(made.setting("FULLY_CONNECTED", "weight", "filter", "w").granularity) == "per_channel"
+    )
+
+
+def test_a_mode_is_chosen_by_the_names_of_the_outputs():
+    made = recipe("int8").with_rule(name="head/*", mode="float")
+    assert made.mode("CONV_2D", ("head/conv",)) == "float"
+    assert made.mode("CONV_2D", ("body/conv",)) == "static"
+    assert (
+        made.with_rule(name="re:conv$", mode="dynamic").mode("CONV_2D", ("head/conv",)) == "dynamic"
+    )
+
+
+@given(
+    st.lists(rules, max_size=5), st.dictionaries(st.sampled_from(sorted(DEVIATIONS)), st.booleans())
+)
+def test_json_reads_back_as_it_was(chosen, deviations):
+    made = Recipe("r", tuple(chosen), deviations=deviations)
+    assert Recipe.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_like_converter_switches_every_deviation_off():
+    made = recipe("int8").like_converter()
+    assert not any(made.deviates(key) for key in DEVIATIONS)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: recipe("int9"), "recipe 'int9' is unknown"),
+        (lambda: Rule(mode="integer"), "mode 'integer' is unknown"),
+        (lambda: Rule(mode="static", operand="weight"), "belongs to the whole operator"),
+        (lambda: Rule(operator="CONV_2D"), "sets nothing"),
+        (lambda: Rule(name="re:(", mode="float"), "not a regular expression"),
+        (lambda: Rule(scheme="mean"), "scheme 'mean' is unknown"),
+        (lambda: Rule(scheme={"key": "minmax", "colour": 1}), "was given colour"),
+        (lambda: Rule(granularity="per_row"), "granularity 'per_row' is unknown"),
+        (lambda: Rule(granularity="blockwise"), "block size"),
+        (lambda: Recipe("r", (), dialect="toco"), "dialect 'toco' is unknown"),
+        (lambda: Recipe("r", (), input_type="int3"), "input_type 'int3' is unknown"),
+        (lambda: Recipe("r", (), deviations={"x": True}), "deviation 'x' is unknown"),
+        (lambda: Recipe.from_json({"rules": []}), "unknown field 'rules'"),
+        (lambda: Recipe.from_json({"rule": [{"typ": 1}]}), "rule 0 of recipe"),
+        (lambda: Recipe.from_json(3), "is a int"),
+    ],
+)
+def test_mistakes_are_one_sentence(make, says):
+    with pytest.raises(BadRecipe) as caught:
+        make()
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("suffix", "text"), [(".json", "{"), (".toml", "a = ")])
+def test_a_file_that_does_not_parse_is_named(tmp_path, suffix, text):
+    path = tmp_path / f"mine{suffix}"
+    path.write_text(text)
+    with pytest.raises(BadRecipe, match="mine"):
+        recipe(path)
+
+
+def test_a_toml_file_is_a_recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'input_type = "int8"\n[[rule]]\nmode = "static"\n[[rule]]\noperand = "weight"\ndtype = "int4"\n'
+    )
+    made = recipe(str(path))
+    assert made.name == "mine" and made.setting("CONV_2D", "weight", "filter", "w").dtype == "int4"

@@ -1,0 +1,96 @@
+"""`import qcore` is quick and loads nothing heavy, and what is public is there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qcore
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"numba", "llvmlite", "tensorflow", "ai_edge_litert", "rich", "typer", "PIL", "scipy"}
+
+
+def loaded_by(code: str) -> tuple[float, set[str]]:
+    """Seconds and top-level modules that running `code` in a fresh interpreter costs."""
+    program = (
+        "import sys, time, json\nbefore = set(sys.modules)\nstart = time.perf_counter()\n"
+        f"{code}\nspent = time.perf_counter() - start\n"
+        "print(json.dumps([spent, sorted({m.split('.')[0] for m in set(sys.modules) - before})]))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    spent, modules = json.loads(out.stdout.splitlines()[-1])
+    return spent, set(modules)
+
+
+def test_import_takes_less_than_a_fifth_of_a_second():
+    assert min(loaded_by("import qcore")[0] for _ in range(5)) < 0.2
+
+
+def test_import_loads_nothing_heavy():
+    assert loaded_by("import qcore")[1] & HEAVY == set()
+
+
+def test_loading_and_looking_needs_no_runtime(example_model):
+    code = f"import qcore; qcore.inspect(qcore.load({str(example_model)!r}))"
+    assert loaded_by(code)[1] & HEAVY == set()
+
+
+def test_what_is_heavy_would_be_seen():
+    assert "rich" in loaded_by("import qcore; import rich.table")[1]
+
+
+@pytest.mark.parametrize("name", qcore.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(qcore, name) is not None
+    assert name in dir(qcore)
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse((ROOT / "qcore" / "__init__.py").read_text("utf-8"))
+    (block,) = [
+        n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
+    ]
+    seen = {a.asname or a.name for n in block.body for a in n.names}  # type: ignore[attr-defined]
+    assert seen == set(qcore.__all__)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import qcore.quantize",
+        "from qcore.quantize import quantize",
+        "from qcore import quantize",
+        "import qcore.diff",
+    ],
+)
+def test_a_function_wins_over_the_module_of_its_name(first):
+    code = (
+        f"{first}\nimport qcore\nassert callable(qcore.quantize) and callable(qcore.diff)\n"
+        "import sys; assert sys.modules['qcore.quantize'] is not qcore.quantize"
+    )
+    loaded_by(code)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'quantise'"):
+        qcore.quantise  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["kernels", "tflite_schema"])
+def test_a_package_that_hides_ours_is_named(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import qcore"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        f"the package '{name}' at {tmp_path / name} belongs to another distribution" in done.stderr
+    )
