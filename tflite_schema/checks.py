@@ -66,10 +66,13 @@ def called_subgraphs(options: Options | None) -> Iterator[tuple[str, int]]:
                 yield name, index
 
 
+_WITH_SCALE_TENSORS = ("BlockwiseQuantization", "MultiAxisQuantization")
+
+
 def quantization_tensors(quantization: Quantization | None) -> tuple[int, ...]:
     """Tensor indices that blockwise or multi-axis details refer to (-1 left out)."""
     details = quantization.details if quantization is not None else None
-    if details is None or details.table not in ("BlockwiseQuantization", "MultiAxisQuantization"):
+    if details is None or not details.stored or details.table not in _WITH_SCALE_TENSORS:
         return ()
     return tuple(i for i in (details.scales, details.zero_points) if i != -1)
 

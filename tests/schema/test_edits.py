@@ -205,16 +205,14 @@ def meaning(model: ts.Model, names_too: bool = True) -> Any:
         data = model.buffers[value.buffer].data if value.buffer else None
         held = None if data is None else data.tobytes()
         details: Any = value.quantization.details if value.quantization else None
-        if details is not None and details.table in (
-            "BlockwiseQuantization",
-            "MultiAxisQuantization",
-        ):
+        blockwise = ("BlockwiseQuantization", "MultiAxisQuantization")
+        if details is not None and details.stored and details.table in blockwise:
             value = value.replace(
                 quantization=value.quantization.replace(
                     details=details.replace(scales=0, zero_points=0)
                 )
             )
-            if details.stored and depth < 4:
+            if depth < 4:
                 held = (
                     held,
                     *(tensor(graph, i, depth + 1) for i in (details.scales, details.zero_points)),
@@ -323,6 +321,13 @@ def test_pruning_renumbers_everywhere() -> None:
     assert pruned.metadata == (ts.Metadata("m", 4),)
     assert [b.nbytes for b in pruned.buffers] == [0, 8, 8, 8, 8]
     assert pruned.operator_codes == (MUL,)
+
+
+def test_pruning_leaves_quantization_details_without_a_table() -> None:
+    bare = ts.Quantization(details=ts.Options("BlockwiseQuantization", stored=False))
+    tensors = (ts.Tensor(name="unused"), ts.Tensor(name="used", quantization=bare))
+    model = ts.Model(subgraphs=(ts.SubGraph(tensors, (1,), (1,)),), buffers=(ts.Buffer(),))
+    assert ts.prune(model).subgraphs[0].tensors == (tensors[1],)
 
 
 def test_shared_buffers_stay_shared_and_split_where_wanted() -> None:

@@ -150,7 +150,8 @@ def test_the_generated_bindings_read_any_model(model: ts.Model) -> None:
     theirs = by_bindings(data)
     # Their writer cannot express a type without a table, and has no accessors for these two fields.
     assume(all(o is None or o.stored for o in _unions(model)))
-    assume(not any(name in repr(model) for name in ("new_height", "new_width")))
+    # It also takes -0.0 for the default 0.0.
+    assume(not any(text in repr(model) for text in ("new_height", "new_width", "=-0.0")))
     builder = flatbuffers.Builder(1024)
     builder.Finish(theirs.Pack(builder), b"TFL3")
     again = ts.read(bytes(builder.Output()))
