@@ -33,12 +33,18 @@ DEVIATIONS: dict[str, Deviation] = {
     "fold_integer": Deviation(
         what="leaves integer constants behind DEQUANTIZE as they are",
         instead="folds them to float32 constants and quantizes them like any weight",
-        why="weight-only files then take every recipe, and the recipe's scheme holds for every weight",
+        why="weight-only files then take every recipe, and its scheme holds for every weight",
     ),
     "fold_sparse": Deviation(
         what="keeps sparse constants and the DENSIFY behind them",
         instead="unpacks them to dense float32 constants",
         why="no integer kernel takes a sparse float weight, and DENSIFY would run at every start",
+    ),
+    "whole_cells": Deviation(
+        what="in dynamic-range mode leaves the small weights of an LSTM, RNN or SVDF float beside "
+        "large integer ones (UNIDIRECTIONAL_SEQUENCE_LSTM excepted)",
+        instead="quantizes all weights of the operator or none",
+        why="the kernels refuse the mixture, and SVDF computes noise from it",
     ),
     "lstm_intermediates": Deviation(
         what="refuses an LSTM without its five intermediate tensors",
@@ -99,12 +105,13 @@ DEVIATIONS: dict[str, Deviation] = {
         why="the kernels want one type",
     ),
     "zero_scale": Deviation(
-        what="the older quantizer gives a channel or tensor of zeros the scale 0 or a denormal one",
-        instead="gives a channel the largest scale of its tensor, and a tensor that of the range [-1, 1]",
-        why="a scale must be positive; kernels abort or overflow on multipliers made with such a one",
+        what="the older quantizer gives a channel or tensor of zeros scale 0 or a denormal one",
+        instead="gives a channel the largest scale of its tensor, a tensor that of the range "
+        "[-1, 1]",
+        why="a scale must be positive; kernels abort or overflow on multipliers made with it",
     ),
     "integer_ends": Deviation(
-        what="the older quantizer stops where an input or output that shall be integer is left float",
+        what="the older quantizer stops where an input or output to be integer is left float",
         instead="puts DEQUANTIZE or QUANTIZE at that end where its range is known",
         why="the caller gets the types that the recipe promises",
     ),
@@ -140,5 +147,10 @@ DEVIATIONS: dict[str, Deviation] = {
         "another axis, of a second once, as weights of the first",
         instead="quantizes it for each way in which it is read",
         why="kernels take per-channel parameters only where they expect them, and crash elsewhere",
+    ),
+    "zero_divisors": Deviation(
+        what="makes DIV integer whatever its divisor's range",
+        instead="leaves DIV float where the divisor's range reaches 0, by half a step",
+        why="the kernel stops at a divisor of 0, which rounding alone can produce",
     ),
 }

@@ -63,8 +63,16 @@ class Graph:
         return self.tensors[tensor].name or f"tensor {tensor}"
 
     def is_constant(self, tensor: int) -> bool:
-        """Whether the tensor has data in the file."""
-        return tensor >= 0 and self.model.buffers[self.tensors[tensor].buffer].data is not None
+        """Whether the tensor has data in the file.
+
+        Many files give what is computed a buffer of its own with no bytes in it.
+        """
+        if tensor < 0 or tensor in self.producer:
+            return False
+        record = self.tensors[tensor]
+        buffer = self.model.buffers[record.buffer]
+        empty = buffer.nbytes == 0 and 0 not in (record.shape or ())
+        return record.buffer != 0 and buffer.data is not None and not empty
 
     def is_float(self, tensor: int) -> bool:
         return tensor >= 0 and self.tensors[tensor].type == ts.TensorType.FLOAT32

@@ -7,7 +7,7 @@ further subclasses of `Rounding`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,13 +59,14 @@ class Nearest(Rounding):
 class NearestMlir(Rounding):
     """Symmetric constants of the MLIR quantizer, float32 arithmetic (E16).
 
-    Per channel w * float32(1 / scale), per tensor w * float32(qmax / max|w|).
+    Per channel and in sixteen bits w * float32(1 / scale), in eight bits per tensor
+    w * float32(qmax / max|w|).
     """
 
     key: ClassVar[str] = "nearest-mlir"
 
     def encode(self, values, params, stats, q):
-        if params.axis is not None:
+        if params.axis is not None or q.bits > 8:
             return affine.encode_inverse32(values, params.along(values.ndim)[0], q)
         assert stats is not None
         return affine.encode_max32(values, _max_abs(stats, params, values.ndim), q)
@@ -124,8 +125,9 @@ class Float16(Rounding):
 class Requantized(Rounding):
     """Rounded twice: integers on a first grid, then those on the grid wanted (E18).
 
-    What the older quantizer does to a constant that must share an output's scale. scale, zero_point,
-    lo, hi, qmin, qmax, first: grid, range, integers and rounding of the first encoding, per tensor.
+    What the older quantizer does to a constant that must share an output's scale. scale,
+    zero_point, lo, hi, qmin, qmax, first: grid, range, integers and rounding (or what its `to_json`
+    gave) of the first encoding, per tensor.
     """
 
     key: ClassVar[str] = "requantized"
@@ -135,7 +137,7 @@ class Requantized(Rounding):
     hi: float
     qmin: int
     qmax: int
-    first: Rounding
+    first: Any
 
     def encode(self, values, params, stats, q):
         before = Affine.of(self.scale, self.zero_point)

@@ -161,8 +161,10 @@ class _Weights:
         positions = self._positions(spec, step, mode)
         small = self._too_small(step, positions)
         dynamic = spec.dynamic
-        if small and dynamic is not None and dynamic.all_or_none:
-            positions = []
+        if small and dynamic is not None and mode == "dynamic":
+            cell = len(dynamic.operands) > 1 and self.recipe.deviates("whole_cells")
+            if dynamic.all_or_none or cell:
+                positions = []
         for position in positions:
             if position in small:
                 continue

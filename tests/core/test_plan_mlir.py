@@ -91,6 +91,28 @@ def test_planning_is_deterministic():
     assert planned(model)[1] == planned(model)[1]
 
 
+def test_inputs_and_outputs_keep_their_names():
+    for name in ("int8", "int8_float_io"):
+        graph, plan = planned(dense(), name)
+        assert [plan.forms[f].name or graph.name(plan.forms[f].tensor) for f in plan.inputs] == [
+            "x"
+        ]
+        assert [plan.forms[f].name or graph.name(plan.forms[f].tensor) for f in plan.outputs] == [
+            "z"
+        ]
+        names = [f.name or graph.name(f.tensor) for f in plan.forms]
+        assert len(set(names)) == len(names)
+
+
+def test_no_form_is_left_over(depth):
+    for seed in range(40 * depth):
+        _, plan = planned(graphs.random_graph(seed))
+        used = {*plan.inputs, *plan.outputs}
+        for step in plan.steps:
+            used |= {*step.inputs, *step.outputs, *step.intermediates}
+        assert used - {-1} == set(range(len(plan.forms))), f"random_graph({seed})"
+
+
 # --- recipes --------------------------------------------------------------------------------------
 
 
@@ -188,6 +210,18 @@ def test_a_raised_weight_scale_is_remarked():
     assert "1 of 2 scales raised for the bias" in weight.rule
 
 
+@pytest.mark.parametrize("low, mode", [(0.0, "float32"), (1.0, "int8")])
+def test_a_divisor_that_can_be_zero_keeps_div_float(low, mode):
+    b = Builder()
+    x, y = (b.input((1, 4), name, range=(low, 2)) for name in "xy")
+    model = b.model([b.op("DIV", [x, y], (1, 4), range=(0, 9))])
+    (step,) = (s for s in planned(model)[1].steps if s.source == 0)
+    assert step.mode == mode
+    found = recipe("int8").replace(deviations={"zero_divisors": False})
+    (step,) = (s for s in planned(model, found)[1].steps)
+    assert step.mode == "int8"
+
+
 def test_a_constant_read_in_two_ways_is_stored_twice():
     b = Builder()
     x = b.input((1, 4), "x", range=(-1, 1))
@@ -197,7 +231,7 @@ def test_a_constant_read_in_two_ways_is_stored_twice():
     model = b.model([y, z])
     graph, plan = planned(model)
     assert sorted(f.params.groups for f in by_name(graph, plan, "c")) == [1, 4]
-    graph, plan = planned(model, recipe("int8").like_converter())
+    graph, plan = planned(model, recipe("int8").replace(deviations={"shared_weights": False}))
     assert [f.params.groups for f in by_name(graph, plan, "c")] == [4]
 
 

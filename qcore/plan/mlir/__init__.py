@@ -38,10 +38,11 @@ def plan_subgraph(
     Only subgraphs that a caller enters (the first, and those of signatures) take the recipe's
     input and output types; bodies of control flow keep float32 at their ends, as their callers do.
     """
+    ranges = calibration or {}
     beyond: dict[int, str] = {}
     while True:
-        plan = _plan(Problem(graph, recipe, calibration or {}, beyond=beyond))
-        found = limits.exceeded(graph, plan, recipe)
+        plan = _plan(Problem(graph, recipe, ranges, beyond=beyond))
+        found = {**limits.exceeded(graph, plan, recipe), **_divisions(graph, plan, recipe, ranges)}
         found = {graph.operators[i].outputs[0]: reason for i, reason in found.items()}
         if not found.keys() - beyond.keys():
             return plan
@@ -59,3 +60,22 @@ def _plan(problem: Problem) -> SubgraphPlan:
     )
     plan = Emitter(simple.problem, found, entry).emit()
     return simple.restore(fold(simple.problem.graph, plan))
+
+
+def _divisions(
+    graph: Graph, plan: SubgraphPlan, recipe: Recipe, ranges: Mapping[TensorKey, Stats]
+) -> dict[int, str]:
+    """Integer DIV whose divisor can be the integer of 0, where its kernel stops."""
+    found: dict[int, str] = {}
+    if not recipe.deviates("zero_divisors"):
+        return found
+    for step in plan.steps:
+        if step.source is None or step.name != "DIV" or step.mode != "int8":
+            continue
+        form = plan.forms[step.inputs[1]]
+        stats = form.stats or ranges.get(graph.key(form.tensor))
+        assert form.params is not None
+        half = float(form.params.scale[0]) / 2
+        if stats is None or (float(stats.lo[0]) < half and float(stats.hi[0]) > -half):
+            found[step.source] = "its kernel stops at a divisor of 0, which this one can be"
+    return found

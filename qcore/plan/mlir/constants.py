@@ -83,8 +83,33 @@ def weight_form(problem: Problem, tensor: int, use: tuple[int, int]) -> Form:
     found = common.setting(problem.graph, problem.recipe, operator, position)
     if operand is not None and operand.role is Role.WEIGHT:
         found = replace(found, dtype=operand.dtype or found.dtype)
+        if operand.bits is not None:
+            return _few_bits(problem, tensor, found, operand.bits)
         return common.constant_form(problem.graph, tensor, found, operand.axis)
     return common.constant_form(problem.graph, tensor, _for_constant(found), None)
+
+
+def _few_bits(problem: Problem, tensor: int, found: Setting, bits: int) -> Form:
+    """A weight that leaves bits of its type unused, like SVDF's time weights: int16 in +-512."""
+    what = f"constant {problem.graph.name(tensor)!r}"
+    values = problem.graph.constant(tensor)
+    if found.scheme is None or found.dtype is None:
+        raise BadRecipe(f"no rule gives {what} a scheme and a dtype; add one for its operand")
+    assert values is not None
+    stats = common.constant_stats(values, None)
+    q = IntRange(-(2 ** (bits - 1)), 2 ** (bits - 1), np.dtype(found.dtype))
+    params = common.choose(found.scheme, stats, q, what)
+    return Form(
+        tensor=tensor,
+        dtype=found.dtype,
+        params=params,
+        rule=found.scheme.key,
+        stats=stats,
+        range=q,
+        rounding=found.rounding or found.scheme.rounding,
+        note=common.degenerate(stats, params),
+        saturated=common.saturation(values, stats, params, q),
+    )
 
 
 def _for_constant(found: Setting) -> Setting:
@@ -134,8 +159,11 @@ def bias_grid(
     made_of = product(problem, operator, operand)
     if made_of is None or not graph.is_constant(tensor):
         return None
-    at = [spec.position(name) for name in made_of.operands]
+    names = [o.name for o in spec.inputs]
+    at = [names.index(name) for name in made_of.operands if name in names]
     factors = [grids.get(p) for p in at]
+    inner = [i for i, o in enumerate(spec.intermediates) if o.name in made_of.operands]
+    factors += [_intermediate(problem, operator, i) for i in inner]
     if any(g is None for g in factors):
         return None
     exact = np.full(1, made_of.factor)
@@ -152,6 +180,12 @@ def bias_grid(
     return _guarded(problem, operator, tensor, bias, at, grids)
 
 
+def _intermediate(problem: Problem, operator: int, index: int) -> Grid | None:
+    """The parameters of an LSTM's intermediate tensor."""
+    tensors = problem.graph.operators[operator].intermediates or ()
+    return problem.given(tensors[index]) if index < len(tensors) else None
+
+
 def _bias_params(scale: np.ndarray) -> Affine:
     return Affine(scale, np.zeros(scale.shape, np.int64), 0 if scale.size > 1 else None)
 
@@ -164,7 +198,8 @@ def _guarded(
     at: list[int],
     grids: Mapping[int, Grid | None],
 ) -> BiasGrids:
-    """The parameters after the guard against overflow, which acts on 8-bit operators only."""
+    """The parameters after the guard against overflow, which acts on 8-bit operators only, and of
+    these on those whose weights may have channels."""
     weights = [p for p in at if problem.role(operator, p) is Role.WEIGHT]
     others = [p for p in at if p not in weights]
     inputs = problem.graph.operators[operator].inputs
@@ -172,7 +207,9 @@ def _guarded(
         return BiasGrids(bias)
     weight, data = grids[weights[0]], grids[others[0]]
     assert weight is not None and data is not None
-    if not problem.graph.is_constant(inputs[weights[0]]):
+    spec = problem.specs[operator]
+    operand = spec.operand(weights[0]) if spec else None
+    if operand is None or operand.axis is None or not problem.graph.is_constant(inputs[weights[0]]):
         return BiasGrids(bias)
     if weight.dtype != "int8" or data.dtype not in ("int8", "uint8"):
         return BiasGrids(bias)

@@ -166,8 +166,21 @@ class Emitter:
         for i in range(len(self.graph.operators)):
             self._operator(i)
         outputs = self._outputs()
+        self._keep_names(inputs, outputs)
         folded = tuple((i, "changes nothing") for i in self.copied)
         return SubgraphPlan(tuple(self.forms), tuple(self.steps), inputs, outputs, folded)
+
+    def _keep_names(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        """Gives a graph output the name it had; what had it inside is told by its type."""
+        for number in dict.fromkeys(outputs):
+            form = self.forms[number]
+            if form.name is None:
+                continue
+            for n, other in enumerate(self.forms):
+                inside = n not in inputs and n not in outputs
+                if inside and other.tensor == form.tensor and other.name is None:
+                    self.forms[n] = self._named(other, other.dtype)
+            self.forms[number] = form.replace(name=None)
 
     def _inputs(self) -> tuple[int, ...]:
         """Graph inputs and the QUANTIZE behind each that stays float."""

@@ -11,6 +11,7 @@ Sources: LiteRT converter/transforms/optimize_patterns.td, optimize_pass.cc.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -62,9 +63,27 @@ class _Draft:
         self.reads[new] += self.reads.pop(old, 0)
 
     def done(self) -> SubgraphPlan:
+        """The plan, without forms that nobody needs any more."""
+        steps = [s for s in self.steps if s is not None]
+        used = {*self.plan.inputs, *self.outputs}
+        for step in steps:
+            used.update(f for f in (*step.inputs, *step.outputs, *step.intermediates) if f >= 0)
+        kept = [f for f in range(len(self.plan.forms)) if f in used]
+        number = {-1: -1, **{f: n for n, f in enumerate(kept)}}
+
+        def at(forms: Iterable[int]) -> tuple[int, ...]:
+            return tuple(number[f] for f in forms)
+
         return self.plan.replace(
-            steps=tuple(s for s in self.steps if s is not None),
-            outputs=tuple(self.outputs),
+            forms=tuple(self.plan.forms[f] for f in kept),
+            steps=tuple(
+                s.replace(
+                    inputs=at(s.inputs), outputs=at(s.outputs), intermediates=at(s.intermediates)
+                )
+                for s in steps
+            ),
+            inputs=at(self.plan.inputs),
+            outputs=at(self.outputs),
             folded=tuple(sorted(self.folded)),
         )
 
