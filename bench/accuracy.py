@@ -46,6 +46,7 @@ def candidates(entry: corpus.Entry, count: int) -> dict[str, Callable[[], Any]]:
         return lambda: qcore.quantize(model, recipe, samples(), **options).to_bytes()
 
     return {
+        "float": lambda: model,
         "ours int8": ours("int8"),
         "ours int8, observer tflite": ours("int8", observer="tflite", runtime="tensorflow"),
         "TFLite int8": lambda: tflite(model, samples(), "int8"),
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         truth = scores(entry.path, entry.samples(args.limit, "test"))
         labels = corpus.labelled(data)[1][: len(truth)] if data else None
         base = {"model": name, "images": len(truth)}
-        for who, make in {"float": lambda: entry.path, **candidates(entry, count)}.items():
+        for who, make in candidates(entry, count).items():
             line = base | {"quantizer": who, "top-1": None, "agrees with float": None, "remark": ""}
             try:
                 made = scores(make(), entry.samples(args.limit, "test"))

@@ -1,4 +1,4 @@
-"""From the same samples, ours and TFLite's converter, tensor by tensor: `python -m bench.end_to_end`.
+"""Ours and TFLite's converter from the same samples: `python -m bench.end_to_end`.
 
 Ours calibrates with observer="tflite" in the tensorflow runtime; the converter with its own
 Calibrator. Type, scale, zero point, axis and integers are compared with `==`.
@@ -6,12 +6,11 @@ Calibrator. Type, scale, zero point, axis and integers are compared with `==`.
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 import qcore
-from bench.results import save, show
+from bench.results import over_corpus, show
 from qcore.errors import QcoreError
 from qcore.peers import tflite
 from tests import corpus
@@ -37,29 +36,16 @@ def row(entry: corpus.Entry, recipe: str, count: int) -> dict[str, Any]:
     return out | {"sequence": found.sequence, "remark": "; ".join(found.differences[:2])}
 
 
+def rows_of(entry: corpus.Entry, recipes: Sequence[str], samples: int) -> list[dict[str, Any]]:
+    return [row(entry, recipe, samples) for recipe in recipes]
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="*", help="names of the manifest; default all")
-    parser.add_argument("--recipes", nargs="*", default=["int8", "int16x8"])
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--json", help="write the rows here as well")
-    args = parser.parse_args(argv)
-    if not corpus.available():
-        print(corpus.MISSING, file=sys.stderr)
-        return 2
-    rows = []
-    for entry in corpus.entries("float"):
-        if args.models and entry.name not in args.models:
-            continue
-        rows += [row(entry, recipe, args.samples) for recipe in args.recipes]
-        print(f"{entry.name} done", file=sys.stderr)
-    total = {"model": "all", "recipe": "", "sequence": None, "remark": ""}
-    for key in ("tensors", "identical", "integers", "identical integers"):
-        total[key] = sum(r[key] for r in rows)
-    rows.append({key: total[key] for key in rows[0]})
-    show("the same samples, ours and the converter's", rows)
-    save(args.json, "end to end", rows)
-    return int(not total["tensors"])
+    title = "the same samples, ours and the converter's"
+    rows = over_corpus(__doc__.splitlines()[0], title, rows_of, ("int8", "int16x8"), 8, argv)
+    counted = ("tensors", "identical", "integers", "identical integers")
+    show("all", [{key: sum(row[key] for row in rows) for key in counted}])
+    return int(not any(row["tensors"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ Exit code 1 where a model failed without saying why.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import qcore
-from bench.results import save, show
+from bench.results import over_corpus
 from qcore.errors import CannotQuantize
 from qcore.metrics import Difference
 from qcore.peers.real import run_real
@@ -54,26 +53,16 @@ def row(
     return out
 
 
+def rows_of(entry: corpus.Entry, recipes: Sequence[str], samples: int) -> list[dict[str, Any]]:
+    """One model by every recipe, from one calibration."""
+    calibration = qcore.calibrate(qcore.load(entry.path), entry.samples(samples))
+    truth = list(run_real(entry.path, entry.samples(samples, "test")))
+    return [row(entry, recipe, calibration, truth, samples) for recipe in recipes]
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="*", help="names of the manifest; default all")
-    parser.add_argument("--recipes", nargs="*", default=names())
-    parser.add_argument("--samples", type=int, default=16, help="for calibration and for SQNR")
-    parser.add_argument("--json", help="write the rows here as well")
-    args = parser.parse_args(argv)
-    if not corpus.available():
-        print(corpus.MISSING, file=sys.stderr)
-        return 2
-    rows = []
-    for entry in corpus.entries("float"):
-        if args.models and entry.name not in args.models:
-            continue
-        calibration = qcore.calibrate(qcore.load(entry.path), entry.samples(args.samples))
-        truth = list(run_real(entry.path, entry.samples(args.samples, "test")))
-        rows += [row(entry, recipe, calibration, truth, args.samples) for recipe in args.recipes]
-        print(f"{entry.name} done", file=sys.stderr)
-    show("corpus by recipe", rows)
-    save(args.json, "corpus by recipe", rows)
+    text = __doc__.splitlines()[0]
+    rows = over_corpus(text, "corpus by recipe", rows_of, names(), 16, argv)
     return int(any(r["remark"].startswith("FAILED") for r in rows) or not rows)
 
 

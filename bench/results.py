@@ -1,14 +1,18 @@
-"""Results for people and machines: a rich table, and the same rows as JSON with the machine."""
+"""Results for people and machines: a table, the same rows as JSON with the machine; corpus runs."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from tests import corpus
 
 PACKAGES = (
     "tflite-qcore", "numpy", "ai-edge-litert", "tensorflow", "litert-quantizer", "flatbuffers",
@@ -42,13 +46,12 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         number = any(isinstance(row[key], (int, float)) for row in rows)
         table.add_column(key, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(
-            *(
-                "" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v)
-                for v in row.values()
-            )
-        )
+        table.add_row(*map(_text, row.values()))
     Console().print(table)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def save(path: str | Path | None, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -56,6 +59,36 @@ def save(path: str | Path | None, title: str, rows: Sequence[Mapping[str, Any]])
     if path is not None:
         from qcore.files import write_text
 
-        write_text(
-            path, json.dumps({"title": title, **machine(), "rows": list(rows)}, indent=1) + "\n"
-        )
+        data = {"title": title, **machine(), "rows": list(rows)}
+        write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def over_corpus(
+    text: str,
+    title: str,
+    rows_of: Callable[[corpus.Entry, Sequence[str], int], list[dict[str, Any]]],
+    recipes: Sequence[str],
+    samples: int,
+    argv: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """A program that makes rows for each float model of the corpus, shows and saves them.
+
+    text: its description.  rows_of: (model, recipes, samples) -> rows.  recipes, samples: defaults
+    of its options.  Exits with 2 where there is no corpus.
+    """
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("--models", nargs="*", help="names of the manifest; default all")
+    parser.add_argument("--recipes", nargs="*", default=list(recipes))
+    parser.add_argument("--samples", type=int, default=samples)
+    parser.add_argument("--json", help="write the rows here as well")
+    args = parser.parse_args(argv)
+    if not corpus.available():
+        parser.exit(2, f"{corpus.MISSING}\n")
+    rows: list[dict[str, Any]] = []
+    for entry in corpus.entries("float"):
+        if not args.models or entry.name in args.models:
+            rows += rows_of(entry, args.recipes, args.samples)
+            print(f"{entry.name} done", file=sys.stderr)
+    show(title, rows)
+    save(args.json, title, rows)
+    return rows
