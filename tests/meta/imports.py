@@ -26,7 +26,7 @@ class Rule:
 
 # The first rule that matches a file holds.
 RULES = (
-    Rule("tflite_schema/*", frozenset({"numpy"})),
+    Rule("tflite_schema/*", frozenset({"numpy", "flatbuffers"})),
     Rule("kernels/jit.py", frozenset({"numpy", "numba"})),
     Rule("kernels/simd.py", frozenset({"numpy", "numba", "llvmlite"})),
     Rule("kernels/*", frozenset({"numpy"})),

@@ -590,6 +590,10 @@ def test_the_writer_refuses_what_the_reader_refuses() -> None:
     ("model", "says"),
     [
         (base(description=3), "Model.description: 3 is not a string"),
+        (
+            base(description="\ud800"),
+            r"Model.description: '\ud800' is not a string that can be stored",
+        ),
         (with_operator(ts.Operator(ADD, debug_metadata_index=1 << 40)), "is not a i32"),
         (
             with_operator(ts.Operator(ADD, options=ts.Options("Int32Vector"))),

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 
 import tflite_schema as ts
 from tests.schema.samples import base
@@ -401,9 +402,31 @@ def test_a_model_that_would_pass_the_limit_keeps_its_constants_outside(
         ts.write(model, path, outside=False)
 
 
+def test_a_constant_beyond_32_bits_is_refused_inside_and_placed_outside() -> None:
+    """Without a byte of it being asked for."""
+    size = 5 << 30
+
+    def chunks() -> Any:
+        raise AssertionError("content was asked for")
+
+    held = (ts.Buffer(), ts.Buffer(ts.Deferred(size, chunks)))
+    model = ts.Model(subgraphs=(ts.SubGraph(),), buffers=held)
+    with pytest.raises(ts.InvalidModel, match=r"would have 5368\d{6} bytes, it ends at 2 GB"):
+        ts.write(model, io.BytesIO(), outside=False)
+    plan = writer._Layout(model, None)
+    assert plan.end_inside < 10_000 < size < plan.end
+
+
+def test_tables_that_no_flatbuffer_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As past 2 GB, with the limit of the Builder at 64 kB."""
+    monkeypatch.setattr("flatbuffers.builder.Builder.MAX_BUFFER_SIZE", 1 << 16)
+    ts.to_bytes(base(description="x" * 60_000))
+    with pytest.raises(ts.InvalidModel, match="tables, names and short vectors alone"):
+        ts.to_bytes(base(description="x" * 70_000))
+
+
 def test_custom_options_outside_are_found_by_the_interpreter(tmp_path: Path) -> None:
     """AUDIO_SPECTROGRAM, a custom operator that every interpreter has, with its options outside."""
-    flexbuffers = pytest.importorskip("flatbuffers.flexbuffers")
     options = flexbuffers.Dumps({"window_size": 64, "stride": 32, "magnitude_squared": True})
     operator = ts.Operator(
         ts.OperatorCode.of("AudioSpectrogram"), (0,), (1,), custom_options=options

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -16,7 +17,7 @@ from hypothesis import assume, given
 import tflite_schema as ts
 from tests import corpus
 from tests.schema import strategies
-from tests.schema.samples import base
+from tests.schema.samples import ADD, base
 from tflite_schema.schema import TABLES_BY_NAME
 
 ENTRIES = corpus.entries("float") + corpus.entries("int8")
@@ -133,7 +134,6 @@ def inside(model: ts.Model) -> set[int]:
 @given(strategies.models())
 def test_the_generated_bindings_read_any_model(model: ts.Model) -> None:
     """And what they write from it, in their own layout, is the same model to us."""
-    flatbuffers = pytest.importorskip("flatbuffers")
     model = model.replace(
         appended=None,
         buffers=tuple(b.replace(outside=False) for b in model.buffers),
@@ -261,6 +261,71 @@ def test_equal_memory_is_written_once() -> None:
             sizes.append(len(stream.getvalue()))
             assert ts.read(stream.getvalue()) == one == other
         assert sizes[0] + 7000 < sizes[1]
+
+
+@pytest.mark.parametrize("count", [3, 40_000])
+def test_vectors_of_any_length_and_width_stand_aligned(count: int) -> None:
+    """Short ones stand among the tables, long ones after them; the same memory may be both bytes
+    and 16-bit values, and custom options need no alignment."""
+    scale = np.arange(1, count + 1, dtype=np.float32)
+    zeros = np.arange(count, dtype=np.int64)
+    raw = np.arange(2 * count, dtype=np.uint8)
+    dimensions = (
+        ts.DimensionMetadata(array_segments=ts.Options("Uint8Vector", values=raw)),
+        ts.DimensionMetadata(array_segments=ts.Options("Uint16Vector", values=raw.view("<u2"))),
+        ts.DimensionMetadata(array_segments=ts.Options("Uint16Vector", values=raw.view("<u2"))),
+    )
+    tensor = ts.Tensor(
+        shape=(count,),
+        quantization=ts.Quantization(scale=scale, zero_point=zeros),
+        sparsity=ts.SparsityParameters(dim_metadata=dimensions),
+    )
+    operator = ts.Operator(
+        ts.OperatorCode.of("Mine"), (0,), (0,), custom_options=np.arange(count, dtype=np.uint8)
+    )
+    graph = ts.SubGraph((tensor,), (0,), (0,), (operator,), "main")
+    code = operator.code
+    model = ts.Model(operator_codes=(code,), subgraphs=(graph,), buffers=(ts.Buffer(),))
+    data = ts.to_bytes(model)
+    again = ts.read(data)
+    assert again == model
+    assert ts.to_bytes(again) == data
+    theirs = by_bindings(data).subgraphs[0]
+    (theirs_of,) = theirs.tensors
+    assert theirs_of.quantization.scale.tolist() == scale.tolist()
+    assert theirs_of.quantization.zeroPoint.tolist() == zeros.tolist()
+    assert [d.arraySegments.values.tolist() for d in theirs_of.sparsity.dimMetadata] == [
+        raw.tolist(),
+        *[raw.view("<u2").tolist()] * 2,
+    ]
+    assert bytes(theirs.operators[0].customOptions) == operator.custom_options.tobytes()
+    origin = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+    found = again.subgraphs[0].tensors[0].quantization
+    for vector in (found.scale, found.zero_point):
+        assert (vector.__array_interface__["data"][0] - origin) % vector.itemsize == 0
+    if count > 3:  # the three that are the same memory are two: bytes and 16-bit values
+        assert len(data) < 4 * count + 8 * count + 2 * (2 * count) + count + 2000
+
+
+def test_tables_of_different_types_with_the_same_offsets_keep_their_sizes() -> None:
+    """A table of an i32 and one of an i64, in one place, differ in their vtables' size alone.
+
+    flatbuffers before 25.12.19 does not see that (its issue 8653)."""
+    options = (
+        ts.Options("SplitOptions", num_splits=7),
+        ts.Options("StablehloConcatenateOptions", dimension=1 << 40),
+        ts.Options("PackOptions", values_count=5),
+        ts.Options("StablehloSortOptions", dimension=1 << 41),
+    )
+    for order in (options, options[::-1]):
+        operators = tuple(
+            ts.Operator(ADD, **{"options_2" if "Stablehlo" in o.table else "options": o})
+            for o in order
+        )
+        model = base()
+        graph = model.subgraphs[0].replace(operators=operators)
+        model = model.replace(subgraphs=(graph, *model.subgraphs[1:]))
+        assert ts.read(ts.to_bytes(model)) == model
 
 
 def test_arrays_are_typed_views() -> None:

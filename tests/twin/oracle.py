@@ -10,7 +10,8 @@ from qcore.params import TensorKey
 from qcore.peers.tflite import Quantizer
 from qcore.prepare import prepare
 from qcore.quantize import quantize
-from qcore.recipe import Recipe, recipe as find_recipe
+from qcore.recipe import Recipe
+from qcore.recipe import recipe as find_recipe
 
 __all__ = ["Quantizer", "carrying", "ours", "theirs_legacy", "theirs_mlir", "unshared"]
 
