@@ -18,6 +18,8 @@ PACKAGES = (
     "tflite-qcore", "numpy", "ai-edge-litert", "tensorflow", "litert-quantizer", "flatbuffers",
 )  # fmt: skip
 
+PIPE_WIDTH = 160  # columns where there is no terminal to ask
+
 
 def machine() -> dict[str, Any]:
     """What the numbers were measured on: processor, cores, Python and package versions."""
@@ -47,7 +49,8 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(key, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row.values()))
-    Console().print(table)
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else PIPE_WIDTH).print(table)
 
 
 def _text(value: Any) -> str:
