@@ -13,10 +13,8 @@ uniform noise for others.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +24,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from bench.results import save, show
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_SECONDS = 0.005
@@ -183,22 +183,14 @@ def compare(model: str, recipe: str, samples: str, repeat: int, folder: str) -> 
     return {"recipe": recipe, "runs": runs, "median": medians, "ratio": ratio}
 
 
-def table(results: list[dict[str, Any]], model: str, repeat: int) -> Any:
-    from rich.table import Table
-
-    shown = Table(title=f"{Path(model).name}, medians of {repeat}, whole process")
-    shown.add_column("recipe")
-    for what in ("time s", "peak MB", "file MB"):
-        for column in (f"{what}\nours", "LiteRT's", "ratio"):
-            shown.add_column(column, justify="right")
-    for r in results:
-        cells = []
-        for key, unit in (("seconds", 1.0), ("peak", 1e6), ("size", 1e6)):
-            for who in ("ours", "litert"):
-                cells.append(f"{r['median'][who][key] / unit:.2f}")
-            cells.append(f"{r['ratio'][key]:.2f}")
-        shown.add_row(r["recipe"], *cells)
-    return shown
+def line(result: dict[str, Any]) -> dict[str, Any]:
+    """One row of the table: medians of both and their ratio."""
+    row: dict[str, Any] = {"recipe": result["recipe"]}
+    for what, key, unit in (("time s", "seconds", 1.0), ("peak MB", "peak", 1e6)):
+        for who, label in (("ours", "ours"), ("litert", "LiteRT's")):
+            row[f"{what}, {label}"] = round(result["median"][who][key] / unit, 3)
+        row[f"{what}, ratio"] = round(result["ratio"][key], 2)
+    return row
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -227,26 +219,10 @@ def main(argv: list[str] | None = None) -> None:
         results = [
             compare(options.model, r, samples, options.repeat, folder) for r in recipes
         ]
-    from rich.console import Console
-
-    Console().print(table(results, options.model, options.repeat))
-    if options.json:
-        from importlib.metadata import version
-
-        machine = {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "litert-quantizer": version("litert-quantizer"),
-            "numpy": version("numpy"),
-        }
-        Path(options.json).write_text(
-            json.dumps(
-                {"model": options.model, "samples": options.samples, "machine": machine,
-                 "results": results}, indent=2
-            ) + "\n"
-        )  # fmt: skip
+    title = f"{Path(options.model).stem}, {options.samples} samples, medians of {options.repeat}"
+    lines = [line(result) for result in results]
+    show(title, lines)
+    save(options.json, title, lines)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import corpus
+from tflite_schema import files
 
 PACKAGES = (
     "tflite-qcore", "numpy", "ai-edge-litert", "tensorflow", "litert-quantizer", "flatbuffers",
@@ -60,10 +61,8 @@ def _text(value: Any) -> str:
 def save(path: str | Path | None, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes title, rows and machine as JSON where a path was given."""
     if path is not None:
-        from qcore.files import write_text
-
         data = {"title": title, **machine(), "rows": list(rows)}
-        write_text(path, json.dumps(data, indent=1) + "\n")
+        files.replace(path, ((json.dumps(data, indent=1) + "\n").encode(),))
 
 
 def over_corpus(

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "deviations.md"
 COMMAND = "python docs/make_deviations.py"
 
 if __name__ == "__main__":  # as a program, from a checkout that need not be installed
     sys.path.insert(0, str(ROOT))
 
+from docs.document import Document  # noqa: E402
 from qcore.deviations import DEVIATIONS  # noqa: E402
 
 HEAD = f"""# Where we depart from TFLite's converter
@@ -42,16 +42,7 @@ def text() -> str:
     return "\n".join(parts)
 
 
-def main(arguments: list[str]) -> int:
-    made = text()
-    if "--check" in arguments:
-        current = TARGET.is_file() and TARGET.read_text("utf-8") == made
-        if not current:
-            print(f"{TARGET.name} is not what the table says; run: {COMMAND}", file=sys.stderr)
-        return int(not current)
-    TARGET.write_text(made, "utf-8")
-    return 0
-
+DOCUMENT = Document("deviations.md", "the entries of qcore/deviations.py", COMMAND, text)
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    sys.exit(DOCUMENT.main(sys.argv[1:]))

@@ -11,12 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "operators.md"
 COMMAND = "python docs/make_operators.py"
 
 if __name__ == "__main__":  # as a program, from a checkout that need not be installed
     sys.path.insert(0, str(ROOT))
 
+from docs.document import Document  # noqa: E402
 from kernels import ops  # noqa: E402
 from kernels.opspec import Operand, OpSpec, Role, Tie  # noqa: E402
 
@@ -133,25 +133,7 @@ def document() -> str:
     return "\n".join(lines) + "\n"
 
 
-def problem(target: Path = TARGET) -> str | None:
-    """What is wrong with the file, with the command that mends it; None if it is current."""
-    if not target.exists() or target.read_text(encoding="utf-8") != document():
-        return f"{target.name} is not what the specs say; run: {COMMAND}"
-    return None
-
-
-def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        found = problem()
-        if found:
-            print(found, file=sys.stderr)
-        return 1 if found else 0
-    if arguments:
-        print(__doc__, file=sys.stderr)
-        return 2
-    TARGET.write_text(document(), encoding="utf-8")
-    return 0
-
+DOCUMENT = Document("operators.md", "the specs", COMMAND, document)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(DOCUMENT.main(sys.argv[1:]))

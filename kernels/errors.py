@@ -17,7 +17,3 @@ class BadRange(KernelError):
 
 class NotFinite(KernelError):
     """A NaN, or an infinity where it has no meaning, reached the arithmetic."""
-
-
-class AccumulatorOverflow(KernelError):
-    """An integer sum left the accumulator type, where the official kernels have no answer."""

@@ -1,8 +1,8 @@
 """What an operator is to a quantizer: operands, ties, fixed ranges, and who has which kernel.
 
 One `OpSpec` stands in each file of `kernels/ops/`; planner, documents and tests find it there.
-Sources of the facts: `docs/numerics.md`, LiteRT `quantization_spec.md`, `operator_property.cc`,
-`tfl_ops.td`, `op_version.cc`, and what tensorflow 2.21 and ai-edge-litert 2.3 were measured to do.
+Sources of the facts: LiteRT `quantization_spec.md`, `operator_property.cc`, `tfl_ops.td`,
+`op_version.cc`, and what tensorflow 2.21 and ai-edge-litert 2.3 were measured to do.
 """
 
 from __future__ import annotations
@@ -92,8 +92,7 @@ class DynamicRange:
     stored int8 and dequantized in front of the operator.
     per_channel: the converter quantizes along the operand's axis.
     asymmetric_inputs: the converter sets asymmetric_quantize_inputs.
-    version: operator version that the hybrid form needs (per-channel where per_channel is set);
-    per_tensor_version where it differs.
+    version: operator version that the hybrid form needs (per-channel where per_channel is set).
     others: further operands treated in the same way (LSTM, RNN, SVDF).
     all_or_none: if one of the constants cannot be quantized, none is.
     after: not hybrid, and DEQUANTIZE stands behind the operator (it moves int8), not in front.
@@ -104,7 +103,6 @@ class DynamicRange:
     per_channel: bool
     asymmetric_inputs: bool
     version: int
-    per_tensor_version: int | None = None
     others: tuple[int, ...] = ()
     all_or_none: bool = False
     after: bool = False
@@ -179,6 +177,15 @@ class OpSpec:
             if operand.role is Role.ACTIVATION:
                 return i
         return None
+
+    @property
+    def weight_and_bias(self) -> tuple[int, int] | None:
+        """Positions of weight and bias of an operator with one of each; None for any other."""
+        weights, biases = (
+            [p for p, o in enumerate(self.inputs) if o.role is role]
+            for role in (Role.WEIGHT, Role.BIAS)
+        )
+        return (weights[0], biases[0]) if len(weights) == len(biases) == 1 else None
 
     def version(self, use: Use) -> int:
         """Operator version as the converter writes it (LiteRT `op_version.cc`).

@@ -254,7 +254,7 @@ def bias_guard_legacy(
     return LegacyGuard(np.where(raised, higher, m), raised)
 
 
-# --- helpers --------------------------------------------------------------------------------------
+# --- what these share -----------------------------------------------------------------------------
 
 
 def _nudged(anchored: np.ndarray, q: IntRange) -> np.ndarray:

@@ -246,7 +246,8 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
         found = [n for n in tried if n in names][:1]
         if not found and tried and option == "x":
             raise BadInput(
-                f"{path} has no array {' or '.join(tried)}; it has {known}: name one with x (--x)"
+                f"{path} has no array {' or '.join(tried)}; it has {known}: name one with x (--x), "
+                "or those of several inputs in order, as a,b"
             )
         return found
 

@@ -51,6 +51,18 @@ DEVIATIONS: dict[str, Deviation] = {
         instead="adds them",
         why="converters of other frameworks leave them out",
     ),
+    # --- both quantizers ---
+    "runtime_limits": Deviation(
+        what="does not look at the multipliers that follow from its scales, in either of its "
+        "quantizers",
+        instead="leaves an operator float whose multiplier the kernel cannot hold",
+        why="the runtime aborts (ADD, SUB) or shifts bits out otherwise",
+    ),
+    "negative_roots": Deviation(
+        what="makes SQRT (rules A) and RSQRT (both quantizers) integer whatever their input's grid",
+        instead="leaves them float unless their input can never be negative",
+        why="the kernels stop at a negative input, which rounding alone can produce",
+    ),
     # --- rules B (recipes with dialect "legacy") ---
     "float_operators": Deviation(
         what="the older quantizer stops where one operator has no integer form, unless float "
@@ -78,7 +90,8 @@ DEVIATIONS: dict[str, Deviation] = {
     "float_readers": Deviation(
         what="the older quantizer hands integers to a float operator that stands before the first "
         "integer reader of a graph input or constant",
-        instead="puts DEQUANTIZE in front of it, or keeps the constant's float form beside the other",
+        instead="puts DEQUANTIZE in front of it, or keeps the constant's float form beside the "
+        "other",
         why="the file then prepares, or no longer computes nonsense",
     ),
     "constant_per_use": Deviation(
@@ -115,32 +128,29 @@ DEVIATIONS: dict[str, Deviation] = {
         instead="puts DEQUANTIZE or QUANTIZE at that end where its range is known",
         why="the caller gets the types that the recipe promises",
     ),
-    "runtime_limits": Deviation(
-        what="the older quantizer does not look at the multipliers that follow from its scales",
-        instead="leaves an operator float whose multiplier the kernel cannot hold",
-        why="the runtime aborts (ADD, SUB) or shifts bits out otherwise",
-    ),
-    "negative_roots": Deviation(
-        what="the older quantizer makes RSQRT integer whatever its input's grid",
-        instead="leaves SQRT and RSQRT float unless their input can never be negative",
-        why="the kernels stop at a negative input, which rounding alone can produce",
-    ),
-    "raised_weights": Deviation(
-        what="raises the only scale of a one-channel weight for a large bias and keeps the integers "
-        "of the lower scale",
-        instead="derives the integers again from the raised scale",
-        why="integers and scale would stand for other weights",
-    ),
     "sum_range": Deviation(
         what="the older quantizer gives SUM its input's scale, so that sums saturate",
         instead="gives it the range of its output",
         why="the kernel requantizes, and a sum is seldom in the range of its terms",
+    ),
+    # --- rules A (dialect "mlir") ---
+    "raised_weights": Deviation(
+        what="raises the only scale of a one-channel weight for a large bias and keeps the "
+        "integers of the lower scale",
+        instead="derives the integers again from the raised scale",
+        why="integers and scale would stand for other weights",
     ),
     "integer_readers": Deviation(
         what="leaves ARG_MAX, LESS and other operators without a float result float when "
         "another reader of the same tensor, or a graph output, stays float",
         instead="makes them integer operators",
         why="they give the same result without a DEQUANTIZE in front",
+    ),
+    "unreached": Deviation(
+        what="leaves an operator float whose input gets its scale by a tie that the work list had "
+        "passed before there was one to hand on, as behind a second slice of one tensor",
+        instead="hands the scale on to it",
+        why="it has an integer kernel, and its neighbours are integer",
     ),
     "shared_weights": Deviation(
         what="quantizes a constant that is a weight of one operator and data, or a weight along "

@@ -105,9 +105,16 @@ def diff(a: ts.Model, b: ts.Model) -> Diff:
     found += _metadata(a, b)
     if (a.description or "") != (b.description or ""):
         found.append(Change("description", "model", a.description or "", b.description or ""))
-    operators = tuple(sum(len(s.operators) for s in m.subgraphs) for m in (a, b))
-    stored = tuple(sum(x.nbytes for x in m.buffers) for m in (a, b))
-    return Diff(tuple(found), compared, operators, stored)  # type: ignore[arg-type]
+    operators = _operators(a), _operators(b)
+    return Diff(tuple(found), compared, operators, (_stored(a), _stored(b)))
+
+
+def _operators(model: ts.Model) -> int:
+    return sum(len(s.operators) for s in model.subgraphs)
+
+
+def _stored(model: ts.Model) -> int:
+    return sum(b.nbytes for b in model.buffers)
 
 
 class _Pairs:

@@ -32,7 +32,8 @@ class CannotQuantize(QcoreError):
 class RuntimeFailed(QcoreError):
     """An official runtime in a child process refused, crashed, hung or ran out of memory.
 
-    printed: the last that it wrote to standard output and error.  signal: what ended it, if one did.
+    printed: the last that it wrote to standard output and error.
+    signal: what ended it, if one did.
     """
 
     def __init__(self, message: str, *, printed: str = "", signal: int | None = None):

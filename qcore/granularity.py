@@ -1,4 +1,4 @@
-"""How the values of a tensor are grouped: one scale for all, for each channel, or for each block."""
+"""How the values of a tensor are grouped: one scale for all, for each channel or each block."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Granularity:
         match = re.fullmatch(r"(\w+)(?:\((\d+)\))?(?::(\d+))?", text)
         if not match:
             raise BadRecipe(
-                f"granularity {text!r} is not understood; use per_tensor, per_channel or blockwise:32"
+                f"granularity {text!r} is not understood; use per_tensor, per_channel or "
+                "blockwise:32"
             )
         kind, axis, block = match.groups()
         return cls(kind, int(axis) if axis else None, int(block) if block else 0)
@@ -46,5 +47,4 @@ class Granularity:
         return f"{self.kind}{axis}" + (f":{self.block}" if self.block else "")
 
 
-PER_TENSOR = Granularity("per_tensor")
 PER_CHANNEL = Granularity("per_channel")

@@ -119,7 +119,7 @@ def inspect(model: ts.Model) -> Inspection:
         version=model.version,
         description=model.description or "",
         subgraphs=tuple(_subgraph(model, graph, users) for graph in graphs(model)),
-        signatures=tuple(_signature(s) for s in model.signature_defs),
+        signatures=tuple(_signature(model, s) for s in model.signature_defs),
         metadata=tuple(
             (entry.name or "", _stored_bytes(model, entry.buffer)) for entry in model.metadata
         ),
@@ -246,10 +246,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _signature(definition: ts.SignatureDef) -> SignatureInfo:
+def _signature(model: ts.Model, definition: ts.SignatureDef) -> SignatureInfo:
+    """Inputs in the order in which a sample gives them: that of the subgraph's inputs."""
+    order = {t: i for i, t in enumerate(model.subgraphs[definition.subgraph_index].inputs)}
+    inputs = sorted(definition.inputs, key=lambda m: order.get(m.tensor_index, len(order)))
     return SignatureInfo(
         key=definition.signature_key or "",
         subgraph=int(definition.subgraph_index),
-        inputs=tuple((m.name or "", int(m.tensor_index)) for m in definition.inputs),
+        inputs=tuple((m.name or "", int(m.tensor_index)) for m in inputs),
         outputs=tuple((m.name or "", int(m.tensor_index)) for m in definition.outputs),
     )

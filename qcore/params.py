@@ -9,10 +9,10 @@ import numpy as np
 
 
 class TensorKey(NamedTuple):
-    """A tensor of the model as it was loaded; stable from `load` to `quantize`."""
+    """A tensor of the model as it was loaded; both numbers are stable from `load` to `quantize`."""
 
     subgraph: int
-    index: int
+    tensor: int
 
 
 def _frozen(array: Any, dtype: Any) -> np.ndarray:
@@ -48,7 +48,7 @@ class Affine:
     @classmethod
     def of(cls, scale: float, zero_point: int = 0) -> Affine:
         """Per-tensor parameters from two numbers."""
-        return cls(np.float32(scale), np.int64(zero_point))
+        return cls(np.array([scale]), np.array([zero_point]))
 
     @property
     def groups(self) -> int:
@@ -113,7 +113,7 @@ class Stats:
 
     @classmethod
     def of(cls, lo: float, hi: float) -> Stats:
-        return cls(np.float64(lo), np.float64(hi))
+        return cls(np.array([lo]), np.array([hi]))
 
     @property
     def groups(self) -> int:
@@ -140,5 +140,3 @@ class Stats:
             and np.array_equal(self.hi, other.hi)
             and self.count == other.count
         )
-
-    __hash__ = None  # type: ignore[assignment]

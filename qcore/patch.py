@@ -52,8 +52,7 @@ class Encoder:
     def _encode(self, block: Block) -> np.ndarray:
         part, params, stats = block
         assert self.form.rounding is not None
-        # float16 has no integers, so no range.
-        encoded = self.form.rounding.encode(part, params, stats, self.form.range)  # type: ignore[arg-type]
+        encoded = self.form.rounding.encode(part, params, stats, self.form.range)
         bits = _SUB_BYTE.get(self.form.dtype)
         if bits:
             encoded = (packing.pack4 if bits == 4 else packing.pack2)(encoded)

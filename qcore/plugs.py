@@ -7,13 +7,15 @@ table with the key and the fields that are not at their default.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
 
 from qcore.errors import BadRecipe
 
 P = TypeVar("P", bound="Plug")
 
 
+@dataclass(frozen=True)
 class Plug:
     """Base of everything a recipe can name. Subclasses register by `key` within their family."""
 
@@ -30,7 +32,7 @@ class Plug:
         """The key, or {"key": ..., field: value, ...} when a field is not at its default."""
         changed = {
             f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+            for f in dataclasses.fields(self)
             if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
         }
         return {"key": self.key, **changed} if changed else self.key
@@ -47,9 +49,9 @@ class Plug:
             known = ", ".join(sorted(k for family, k in Plug._registry if family == cls.family))
             raise BadRecipe(f"{cls.family} {key!r} is unknown; known are: {known}")
         try:
-            return found(**fields)  # type: ignore[return-value]
+            return cast(P, found(**fields))
         except TypeError:
-            takes = ", ".join(f.name for f in dataclasses.fields(found)) or "nothing"  # type: ignore[arg-type]
+            takes = ", ".join(f.name for f in dataclasses.fields(found)) or "nothing"
             raise BadRecipe(
                 f"{cls.family} {key!r} was given {', '.join(fields)}; it takes {takes}"
             ) from None

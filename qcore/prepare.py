@@ -70,10 +70,13 @@ def _refuse(views: tuple[Graph, ...], modes: list[list[str]], recipe: Recipe) ->
             touched = [t for t in (*op.inputs, *op.outputs) if t >= 0]
             quantized += any(_is_quantized(graph.tensors[t]) for t in touched)
             computing += op.name not in _BORDER and any(map(graph.is_float, touched))
-    if quantized and not computing:
+    if not computing:
         raise CannotQuantize(
             "the model is quantized already: none of its operators computes in float; give the "
             "float model that it was made from"
+            if quantized
+            else "no operator of the model reads or writes float32 values, so there is nothing to "
+            "quantize; use the model as it is"
         )
     wanted = {mode for row in modes for mode in row} - {"float"}
     if wanted == {"float16"}:

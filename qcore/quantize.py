@@ -81,8 +81,8 @@ def _ranges(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str
 
     if calibration is None:
         raise NotCalibrated(
-            f"recipe {recipe.name!r} needs ranges of the activations; give samples or a Calibration "
-            "as `calibration` (on the command line: --data or --calibration)"
+            f"recipe {recipe.name!r} needs ranges of the activations; give samples or a "
+            "Calibration as `calibration` (on the command line: --data or --calibration)"
         )
     if isinstance(calibration, Calibration):
         return calibration.for_model(model)

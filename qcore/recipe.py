@@ -27,7 +27,6 @@ from qcore.schemes.base import Scheme
 MODES = ("static", "dynamic", "weight_only", "float16", "float")
 DIALECTS = ("mlir", "legacy")
 IO_TYPES = ("float32", "int8", "int16", "uint8")
-OPERANDS = ("activation", "constant", "weight", "bias", "state")
 _SETTABLE = ("mode", "dtype", "scheme", "granularity", "rounding", "min_elements")
 
 
@@ -72,8 +71,8 @@ class Rule:
             raise BadRecipe(f"mode {self.mode!r} is unknown; use one of {', '.join(MODES)}")
         if self.mode is not None and self.operand != "*":
             raise BadRecipe(
-                f"a rule sets mode {self.mode!r} for operand {self.operand!r}, but a mode belongs to "
-                "the whole operator; leave the operand out"
+                f"a rule sets mode {self.mode!r} for operand {self.operand!r}, but a mode belongs "
+                "to the whole operator; leave the operand out"
             )
         if isinstance(self.granularity, str):
             object.__setattr__(self, "granularity", Granularity.parse(self.granularity))
@@ -90,7 +89,9 @@ class Rule:
             try:
                 re.compile(self.name[3:])
             except re.error as e:
-                raise BadRecipe(f"the name pattern {self.name!r} is not a regular expression: {e}")
+                raise BadRecipe(
+                    f"the name pattern {self.name!r} is not a regular expression: {e}"
+                ) from None
 
     def matches(self, operator: str, operand: Iterable[str], names: Iterable[str]) -> bool:
         """Whether the rule applies; operand: its role and name, names: any of which may match."""
@@ -192,7 +193,7 @@ class Recipe:
         constant: bool = False,
         outputs: Iterable[str] = (),
     ) -> Setting:
-        """dtype, scheme, granularity and rounding for an operand; later rules override field by field.
+        """dtype, scheme, granularity and rounding for an operand, each from the last rule with it.
 
         constant: a constant that stands in an activation's place; the role "constant" fits as well.
         outputs: names of the operator's outputs, by which weights and biases may be meant too.
@@ -305,5 +306,6 @@ def recipe(source: str | Path | Recipe) -> Recipe:
     if path.suffix in (".toml", ".json"):
         return Recipe.load(path)
     raise BadRecipe(
-        f"recipe {str(source)!r} is unknown; use one of {', '.join(names())}, or a .toml or .json file"
+        f"recipe {str(source)!r} is unknown; use one of {', '.join(names())}, or a .toml or .json "
+        "file"
     )

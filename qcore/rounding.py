@@ -24,13 +24,13 @@ class Rounding(Plug):
     family: ClassVar[str] = "rounding"
 
     def encode(
-        self, values: np.ndarray, params: Affine, stats: Stats | None, q: IntRange
+        self, values: np.ndarray, params: Affine, stats: Stats | None, q: IntRange | None
     ) -> np.ndarray:
         """Integers for `values`.
 
         values: any shape, float32, real units; a slice along axis 0 when the tensor is large, with
         params and stats cut to the same groups. stats: the range that params were chosen from.
-        Returns an array of q.dtype in [q.qmin, q.qmax], same shape.
+        Returns an array of q.dtype in [q.qmin, q.qmax], same shape; q is None for float16 alone.
         """
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class NearestLegacy(Rounding):
 
 @dataclass(frozen=True)
 class NearestDynamic(Rounding):
-    """Nearest of w over the scale before float32 rounded it: weights of dynamic-range models (E16)."""
+    """Nearest of w over the scale not yet rounded to float32: dynamic-range weights (E16)."""
 
     key: ClassVar[str] = "nearest-dynamic"
 
@@ -103,7 +103,7 @@ class NearestDynamic(Rounding):
 
 @dataclass(frozen=True)
 class Bias(Rounding):
-    """Nearest of b * float32(1 / scale), saturated symmetrically: biases of both quantizers (E15)."""
+    """Nearest of b * float32(1 / scale), saturated symmetrically: biases everywhere (E15)."""
 
     key: ClassVar[str] = "bias"
 

@@ -30,7 +30,7 @@ class Entry:
     input: dict[str, Any] | None
 
     def samples(self, count: int, part: str = "calib") -> Iterator[np.ndarray]:
-        """`count` inputs at most, float32 with batch 1; part: "calib" or "test" where data has both."""
+        """`count` inputs at most, float32, batch 1; part: "calib" or "test" where data has both."""
         return _samples(self.input or {}, count, part)
 
 

@@ -1,12 +1,14 @@
 """Tables to bytes and back, driven by the declared schema alone.
 
-`Decoder` follows no offset it has not checked: whatever the bytes are, it returns or raises
-MalformedModel. What a table costs in memory is charged to a budget proportional to the file, so
-that a small file whose vectors all point at the same bytes cannot unfold into a large model.
+`Decoder` follows no offset it has not checked (flatbuffers' own reader checks none): whatever the
+bytes are, it returns or raises MalformedModel. What a table costs in memory is charged to a budget
+proportional to the file, so that a small file whose vectors all point at the same bytes cannot
+unfold into a large model.
 
-`Encoder` writes front to back, parents before children, so that every offset points forward and
-large byte vectors can follow the tables in the order they are streamed. (flatbuffers.Builder writes
-back to front, needs all data in memory, and ignores force_align.)
+`Encoder` drives `flatbuffers.Builder`. What the Builder has no way for is done around it: it needs
+all content in memory, so long vectors are not given to it and only their offsets are left open, to
+be set once it is known where they are streamed to; and it aligns a vector to its elements alone,
+where the schema's force_align asks for more.
 
 Format: https://flatbuffers.dev/internals/. A table starts with the distance back to its vtable; the
 vtable is u16 values: its own size, the table's inline size, then for each slot where the field
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+from flatbuffers.builder import Builder, BuilderSizeError
 
 from tflite_schema.errors import InvalidModel, MalformedModel, UnknownField
 from tflite_schema.schema import (
@@ -39,7 +42,8 @@ from tflite_schema.schema import (
 INT_VECTOR_LIMIT = 1 << 20
 """Most elements of a vector that becomes Python integers (shapes, operands); none is near it."""
 
-_U16 = struct.Struct("<H")
+# Bytes from which on a vector is streamed, whatever it holds.
+_LONG = 1 << 16
 _U32 = struct.Struct("<I")
 _I32 = struct.Struct("<i")
 # What one table costs of the budget, beside its inline size. The smallest that writers make takes 8
@@ -245,42 +249,50 @@ class Decoder:
 class Source(Protocol):
     """Bytes that are written after the tables: their number is known, their content may wait."""
 
-    nbytes: int
+    @property
+    def nbytes(self) -> int: ...
 
 
 class Encoder:
-    """Writes one table and all below it; large byte vectors are left for the caller to place.
+    """Writes one table and all below it; long vectors are left for the caller to place.
 
-    out: the part with the tables. blobs: (position of the u32 offset to set, alignment, source) of
-    each byte vector still to be placed after it. outside: (position of a u64 offset, of a u64 size,
-    source) of what goes after the flatbuffer; a table asks for it by an entry "mark" in its dict,
-    (name of the field of the offset, of the size, source).
+    streamed: (position of the u32 offset to set, number of elements, source) of each vector still
+    to be placed after the tables. outside: (position of a u64 offset, of a u64 size, source) of
+    what goes after the flatbuffer; a table asks for it by an entry "mark" in its dict, (name of the
+    field of the offset, of the size, source). Both are complete when `root` has returned.
     """
 
     def __init__(self) -> None:
-        self.out = bytearray(8)
-        self.out[4:8] = IDENTIFIER
-        self.blobs: list[tuple[int, int, Source]] = []
+        self.streamed: list[tuple[int, int, Source]] = []
         self.outside: list[tuple[int, int, Source]] = []
-        self._vtables: dict[bytes, int] = {}
+        # It writes back to front: until it has finished, places count from the end.
+        self._builder = Builder(_LONG)
+        self._vtables: dict[str, dict[Any, int]] = {}
 
-    def root(self, table: str, values: Any) -> None:
-        """Write `values` as the root table."""
-        _U32.pack_into(self.out, 0, self._table(TABLES_BY_NAME[table], values))
+    def root(self, table: str, values: Any) -> bytearray:
+        """The part of the file with the tables, `values` being the root table.
 
-    def _pad(self, alignment: int, ahead: int = 0) -> int:
-        """Pad so that what follows `ahead` bytes later is aligned; the position now."""
-        out = self.out
-        missing = -(len(out) + ahead) % alignment
-        if missing:
-            out += bytes(missing)
-        return len(out)
+        Raises InvalidModel for a value that its field cannot hold, and if the tables pass 2 GB.
+        """
+        try:
+            self._builder.Finish(self._table(TABLES_BY_NAME[table], values), IDENTIFIER)
+        except BuilderSizeError:
+            raise InvalidModel(
+                f"{table}: its tables, names and short vectors alone would pass the 2 GB at which a"
+                " flatbuffer ends."
+            ) from None
+        out: bytearray = self._builder.Output()
+        end = len(out)
+        self.streamed = [(end - slot, count, s) for slot, count, s in self.streamed]
+        self.outside = [(end - offset, end - size, s) for offset, size, s in self.outside]
+        return out
 
     def _table(self, table: Table, values: Any) -> int:
+        """Build all below a table, then the table; its distance from the end."""
+        builder = self._builder
         stored = isinstance(values, dict)
-        scalars: list[tuple[Field, bytes]] = []
+        inline: list[tuple[int, Any, int, Any]] = []  # (width, method of the Builder, slot, value)
         children: list[tuple[Field, Any]] = []
-        types: list[tuple[Field, int]] = []
         for field in table.fields:
             name = field.name
             value = values.get(name) if stored else getattr(values, name)
@@ -288,84 +300,88 @@ class Encoder:
                 continue
             if field.kind == SCALAR:
                 packed = _scalar(table, field, value)
-                if packed != field.packed:
-                    scalars.append((field, packed))
+                if packed != field.packed:  # not `!=` of values: the sign of a zero counts
+                    value = field.packer.unpack(packed)[0]
+                    inline.append((field.width, _PREPEND[field.code], field.slot, value))
             elif field.kind == UNION:
-                types.append((field, _union_number(table, field, value)))
+                number = _union_number(table, field, value)
+                inline.append((1, Builder.PrependUint8Slot, field.slot - 1, number))
                 if value.stored:
                     children.append((field, value))
             elif not (isinstance(value, tuple) and getattr(value, "absent", False)):
                 children.append((field, value))
-        # Widest first needs no padding: 8-byte scalars, 4-byte offsets and scalars, then the rest.
-        scalars.sort(key=_by_width)
-        wide = sum(field.width >= 4 for field, _ in scalars)
-        places = [0] * len(table.by_slot)
-        content = bytearray(4)
-        for field, packed in scalars[:wide]:
-            places[field.slot] = len(content)
-            content += packed
-        for field, _ in children:
-            places[field.slot] = len(content)
-            content += b"\0\0\0\0"
-        for field, packed in scalars[wide:]:
-            places[field.slot] = len(content)
-            content += packed
-        for field, number in types:
-            places[field.slot - 1] = len(content)
-            content.append(number)
-        while places and not places[-1]:
-            places.pop()
-        vtable = struct.pack(f"<{len(places) + 2}H", 4 + 2 * len(places), len(content), *places)
-        at = self._vtables.get(vtable)
-        if at is None:
-            at = self._vtables[vtable] = self._pad(2)
-            self.out += vtable
-        start = self._pad(8, 4) if scalars and scalars[0][0].width == 8 else self._pad(4)
-        _I32.pack_into(content, 0, start - at)
-        self.out += content
+        left: list[tuple[int, int, Source]] = []
         for field, value in children:
-            slot = start + places[field.slot]
-            position = self._child(table, field, value, slot)
-            if position is not None:
-                _U32.pack_into(self.out, slot, position - slot)
+            child = self._child(table, field, value)
+            if isinstance(child, int):
+                inline.append((4, Builder.PrependUOffsetTRelativeSlot, field.slot, child))
+            else:
+                inline.append((4, Builder.PrependUint32Slot, field.slot, 0))
+                left.append((field.slot, *child))
+
+        # Aligned from its start on and widest first, a table's layout follows from which fields it
+        # has. So tables of one type with equal offsets have equal sizes and can share a vtable; of
+        # different types they may not, and before 25.12.19 the Builder would let them share one
+        # with the wrong size (flatbuffers issue 8653). Hence the vtables by type.
+        inline.sort(key=_by_width)
+        builder.Prep(max(4, inline[0][0]) if inline else 4, 0)
+        builder.vtables = self._vtables.setdefault(table.name, {})
+        builder.StartObject(len(table.by_slot))
+        places = {}
+        for _, prepend, slot, value in inline:
+            prepend(builder, slot, value, None)
+            places[slot] = builder.Offset()
+        position: int = builder.EndObject()
+        self.streamed += [(places[slot], count, source) for slot, count, source in left]
         if stored and "mark" in values:
             *names, source = values["mark"]
-            offset, size = (start + places[table.by_name[name].slot] for name in names)
+            offset, size = (places[table.by_name[name].slot] for name in names)
             self.outside.append((offset, size, source))
-        return start
+        return position
 
-    def _child(self, table: Table, field: Field, value: Any, slot: int) -> int | None:
-        kind = field.kind
+    def _child(self, table: Table, field: Field, value: Any) -> int | tuple[int, Source]:
+        """Distance from the end of what was built, or (elements, source) of what is streamed."""
+        kind, builder = field.kind, self._builder
+        position: int
         if kind == STRING:
-            return self._string(table, field, value)
-        if kind == TABLE:
-            return self._table(TABLES_BY_NAME[field.type], value)
-        if kind == UNION:
-            return self._table(TABLES_BY_NAME[value.table], value)
-        if kind == TABLES:
-            start = self._pad(4)
-            self.out += _U32.pack(len(value)) + bytes(4 * len(value))
+            position = builder.CreateString(_text(table, field, value))
+        elif kind == TABLE:
+            position = self._table(TABLES_BY_NAME[field.type], value)
+        elif kind == UNION:
+            position = self._table(TABLES_BY_NAME[value.table], value)
+        elif kind == TABLES:
             child = TABLES_BY_NAME[field.type]
-            for i, item in enumerate(value):
-                at = start + 4 + 4 * i
-                _U32.pack_into(self.out, at, self._table(child, item) - at)
-            return start
-        if field.align == 16 and (value.nbytes or not isinstance(value, np.ndarray)):
-            self.blobs.append((slot, field.align, value))
-            return None
-        content = _elements(table, field, value)
-        start = self._pad(field.align, 4) if field.align > 4 else self._pad(4)
-        self.out += _U32.pack(len(content) // field.dtype.itemsize)
-        self.out += content
-        return start
+            items = [self._table(child, item) for item in value]
+            builder.StartVector(4, len(items), 4)
+            for item in reversed(items):
+                builder.PrependUOffsetTRelative(item)
+            position = builder.EndVector()
+        elif field.align == 16 and not isinstance(value, (tuple, np.ndarray)):
+            return value.nbytes // field.dtype.itemsize, value
+        else:
+            elements = _elements(table, field, value)
+            if elements.nbytes >= _LONG or (field.align == 16 and elements.nbytes):
+                return elements.size, elements.view(np.uint8)
+            if field.align > elements.itemsize:  # what CreateNumpyVector aligns to
+                builder.Prep(field.align, elements.nbytes)
+            position = builder.CreateNumpyVector(elements)
+        return position
 
-    def _string(self, table: Table, field: Field, value: Any) -> int:
-        if not isinstance(value, str):
-            raise InvalidModel(f"{table.name}.{field.name}: {_short(value)} is not a string.")
-        text = value.encode("utf-8", "surrogateescape")
-        start = self._pad(4)
-        self.out += _U32.pack(len(text)) + text + b"\0"
-        return start
+
+# By struct code. With None for the default they store whatever value they are given.
+_PREPEND = {
+    "?": Builder.PrependBoolSlot,
+    "b": Builder.PrependInt8Slot,
+    "B": Builder.PrependUint8Slot,
+    "h": Builder.PrependInt16Slot,
+    "H": Builder.PrependUint16Slot,
+    "i": Builder.PrependInt32Slot,
+    "I": Builder.PrependUint32Slot,
+    "q": Builder.PrependInt64Slot,
+    "Q": Builder.PrependUint64Slot,
+    "f": Builder.PrependFloat32Slot,
+    "d": Builder.PrependFloat64Slot,
+}
 
 
 def _short(value: Any) -> str:
@@ -373,8 +389,8 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _by_width(entry: tuple[Field, bytes]) -> int:
-    return -entry[0].width
+def _by_width(entry: tuple[int, Any, int, Any]) -> int:
+    return -entry[0]
 
 
 def _scalar(table: Table, field: Field, value: Any) -> bytes:
@@ -387,14 +403,28 @@ def _scalar(table: Table, field: Field, value: Any) -> bytes:
     return packed
 
 
-def _elements(table: Table, field: Field, value: Any) -> bytes:
+def _text(table: Table, field: Field, value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidModel(f"{table.name}.{field.name}: {_short(value)} is not a string.")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as reason:
+        raise InvalidModel(
+            f"{table.name}.{field.name}: {_short(value)} is not a string that can be stored"
+            f" ({reason.reason})."
+        ) from None
+
+
+def _elements(table: Table, field: Field, value: Any) -> np.ndarray:
+    """The elements of a vector as they are stored, (n,); a view of value where it can be."""
     try:
         if isinstance(value, tuple):
-            return struct.pack(f"<{len(value)}{field.code}", *value)
+            packed = struct.pack(f"<{len(value)}{field.code}", *value)
+            return np.frombuffer(packed, field.dtype)
         array = np.ascontiguousarray(value, field.dtype)
         if array.dtype != value.dtype and not np.array_equal(array, value):
             raise OverflowError("values change")
-        return array.tobytes()
+        return array.reshape(-1)
     except (struct.error, OverflowError, ValueError, TypeError, AttributeError) as reason:
         raise InvalidModel(
             f"{table.name}.{field.name}: {_short(value)} is not a vector of {field.type}"

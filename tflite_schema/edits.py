@@ -26,10 +26,15 @@ from tflite_schema.model import (
     SignatureDef,
     SubGraph,
     Tensor,
+    as_bytes,
     same,
 )
 
 Contents = np.ndarray | bytes | Deferred | None
+
+
+def _buffer(data: Contents) -> Buffer:
+    return Buffer(as_bytes(data) if isinstance(data, bytes) else data)
 
 
 class _Keep:
@@ -90,7 +95,7 @@ class SetBuffer(Edit):
     data: Contents
 
     def sets(self) -> dict[tuple[Any, ...], Any]:
-        return {("buffer", self.index): Buffer(self.data)}  # type: ignore[arg-type]
+        return {("buffer", self.index): _buffer(self.data)}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -184,7 +189,7 @@ def apply(model: Model, edits: Iterable[Edit]) -> Model:
     for key, value in settings.items():
         if key[0] == "buffer":
             buffers[key[1]] = value
-    buffers += [Buffer(e.data) for e in edits if isinstance(e, AddBuffer)]  # type: ignore[arg-type]
+    buffers += [_buffer(e.data) for e in edits if isinstance(e, AddBuffer)]
     changes: dict[str, Any] = {}
     if len(buffers) != len(model.buffers) or any(key[0] == "buffer" for key in settings):
         changes["buffers"] = tuple(buffers)

@@ -71,15 +71,15 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+@dataclass(frozen=True, eq=False)
 class Record:
-    """Base of the frozen values: deep equality and `replace`."""
+    """Base of the frozen values: deep equality, hence no hash, and `replace`."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
 
     def replace(self: R, **changes: Any) -> R:
         """A copy with the named fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -253,8 +253,6 @@ class Options:
             and all(same(mine[n], theirs[n]) for n in mine)
         )
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         values = "".join(f", {n}={v!r}" for n, v in self._values.items())
         return f"Options({self.table!r}{'' if self.stored else ', stored=False'}{values})"
@@ -292,7 +290,8 @@ class OperatorCode(Record):
     def builtin(self) -> BuiltinOperator | int:
         """The operator in force: the larger of the two code fields."""
         value = max(int(self.deprecated_builtin_code), int(self.builtin_code))
-        return BuiltinOperator._value2member_map_.get(value, value)  # type: ignore[return-value]
+        member = BuiltinOperator._value2member_map_.get(value)
+        return member if isinstance(member, BuiltinOperator) else value
 
     @property
     def name(self) -> str:
@@ -310,7 +309,7 @@ class OperatorCode(Record):
             return NotImplemented
         return self._key() == other._key()
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:
         return hash(self._key())
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tflite_schema.checks import quantization_tensors
-from tflite_schema.model import Model, Operator, Options, Quantization, SubGraph, Tensor
+from tflite_schema.model import (
+    Model,
+    Operator,
+    Options,
+    Quantization,
+    SubGraph,
+    Tensor,
+    TensorMap,
+)
 
 
 def prune(model: Model) -> Model:
@@ -100,7 +108,7 @@ def _quantization(quantization: Quantization, new: dict[int, int]) -> Quantizati
     )
 
 
-def _mapped(entries: tuple, new: dict[int, int]) -> tuple:  # type: ignore[type-arg]
+def _mapped(entries: tuple[TensorMap, ...], new: dict[int, int]) -> tuple[TensorMap, ...]:
     if not entries:
         return entries
     return tuple(e.replace(tensor_index=new[e.tensor_index]) for e in entries)

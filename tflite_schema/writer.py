@@ -1,22 +1,20 @@
 """A `Model` to a file: tables first, then the constants as a stream.
 
-Layout: header, tables, then each constant at a multiple of 16 bytes, then at least 16 zeros, then
-what was appended. A flatbuffer ends at 2 GB; a model that would pass that keeps its constants
-after the flatbuffer (Buffer.offset, size), as LiteRT's converter writes and interpreter reads them.
-The bytes depend on the model alone.
+Layout: header, tables, then constants and other long vectors, each at a multiple of 16 bytes, then
+at least 16 zeros, then what was appended. A flatbuffer ends at 2 GB; a model that would pass that
+keeps its constants after the flatbuffer (Buffer.offset, size), as LiteRT's converter writes and
+interpreter reads them. The bytes depend on the model alone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import stat
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from tflite_schema import checks, trailer
+from tflite_schema import checks, files, trailer
 from tflite_schema.codec import Encoder
 from tflite_schema.edits import Edit, apply
 from tflite_schema.errors import InvalidModel, WriteFailed
@@ -50,7 +48,7 @@ def write(
             target.write(piece)
         return
     try:
-        _replace(os.path.realpath(target), plan)
+        files.replace(target, plan.pieces())
     except OSError as reason:
         raise WriteFailed(
             f"cannot write {os.fspath(target)!r}: {reason.strerror or reason}; the old file, if"
@@ -68,37 +66,6 @@ def to_bytes(model: Model, edits: Iterable[Edit] = ()) -> bytes:
 def _edited(model: Model, edits: Iterable[Edit]) -> Model:
     edits = tuple(edits)
     return prune(apply(model, edits)) if edits else model
-
-
-def _replace(path: str, plan: _Layout) -> None:
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        mode = None
-    if mode is not None and not stat.S_ISREG(mode):  # a device or pipe cannot be replaced
-        with open(path, "wb") as stream:
-            for piece in plan.pieces():
-                stream.write(piece)
-        return
-    folder, name = os.path.split(path)
-    # O_EXCL and 0o666: a new file, with the permissions that the process's umask asks for.
-    temporary = os.path.join(folder, f".{name[:40]}.{os.urandom(8).hex()}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(temporary, flags, 0o666)
-    try:
-        with open(descriptor, "wb", buffering=0) as stream:
-            for piece in plan.pieces():
-                view = memoryview(piece)
-                while view:
-                    view = view[stream.write(view) :]
-            if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(stream.fileno(), stat.S_IMODE(mode))
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 class _Layout:
@@ -122,19 +89,17 @@ class _Layout:
 
     def _encode(self, model: Model, outside: bool | None) -> None:
         encoder = Encoder()
-        encoder.root("Model", _model_values(model, outside))
-        out = encoder.out
+        out = encoder.root("Model", _model_values(model, outside))
         end = len(out)
-        self.sources: list[tuple[int, Any]] = []  # (position, bytes), rising, without overlap
-        self.lengths: dict[int, int] = {}  # position of a vector's u32 length -> length
+        # (position, number of elements if it stands before them, source), rising, without overlap.
+        self.sources: list[tuple[int, int | None, Any]] = []
         known: dict[Any, int] = {}
-        for slot, alignment, source in encoder.blobs:
-            position = known.get(_identity(source))
+        for slot, count, source in encoder.streamed:
+            position = known.get((count, _identity(source)))
             if position is None:
-                position = -(-(end + 4) // alignment) * alignment
-                known[_identity(source)] = position
-                self.sources.append((position, source))
-                self.lengths[position - 4] = source.nbytes
+                position = -(-(end + 4) // trailer.ALIGNMENT) * trailer.ALIGNMENT
+                known[count, _identity(source)] = position
+                self.sources.append((position, count, source))
                 end = position + source.nbytes
             if position - 4 - slot <= 0xFFFFFFFF:
                 struct.pack_into("<I", out, slot, position - 4 - slot)
@@ -145,7 +110,7 @@ class _Layout:
             if position is None:
                 position = -(-end // trailer.ALIGNMENT) * trailer.ALIGNMENT
                 known[_identity(source)] = position
-                self.sources.append((position, source))
+                self.sources.append((position, None, source))
                 end = position + source.nbytes
             struct.pack_into("<Q", out, offset_place, position)
             struct.pack_into("<Q", out, size_place, source.nbytes)
@@ -156,9 +121,8 @@ class _Layout:
         """The file from its first byte to its last."""
         yield self.tables
         at = len(self.tables)
-        for position, source in self.sources:
-            length = self.lengths.get(position - 4)
-            head = b"" if length is None else struct.pack("<I", length)
+        for position, count, source in self.sources:
+            head = b"" if count is None else struct.pack("<I", count)
             if position > at:
                 yield bytes(position - at - len(head)) + head
             yield from _contents(source)

@@ -44,4 +44,4 @@ def find(name: str) -> OpSpec | None:
 
 def all() -> Mapping[str, OpSpec]:
     """Every operator's SPEC by name."""
-    return MappingProxyType({name: module(name).SPEC for name in names()})  # type: ignore[union-attr]
+    return MappingProxyType({name: spec for name in names() if (spec := find(name)) is not None})

@@ -41,6 +41,5 @@ SPEC = OpSpec(
         per_channel=True,
         asymmetric_inputs=False,
         version=5,
-        per_tensor_version=2,
     ),
 )

@@ -41,6 +41,5 @@ SPEC = OpSpec(
         per_channel=True,
         asymmetric_inputs=False,
         version=6,
-        per_tensor_version=4,
     ),
 )

@@ -36,6 +36,5 @@ SPEC = OpSpec(
         per_channel=True,
         asymmetric_inputs=False,
         version=4,
-        per_tensor_version=1,
     ),
 )

@@ -49,6 +49,5 @@ SPEC = OpSpec(
         per_channel=True,
         asymmetric_inputs=True,
         version=12,
-        per_tensor_version=9,
     ),
 )

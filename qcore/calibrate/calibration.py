@@ -15,9 +15,9 @@ from typing import Any
 
 import tflite_schema as ts
 from qcore.errors import BadInput, NotCalibrated
-from qcore.files import write_text
 from qcore.observers import MinMax, MinMaxState, Observer, State, find
 from qcore.params import Stats, TensorKey
+from tflite_schema import files
 
 FORMAT = "tflite-qcore calibration"
 VERSION = 1
@@ -76,8 +76,6 @@ class Calibration(Mapping[TensorKey, Stats]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Calibration) and self.to_json() == other.to_json()
 
-    __hash__ = None  # type: ignore[assignment]
-
     def by_name(self, name: str) -> Stats:
         """Stats of the one tensor with this name. Raises KeyError for none or several."""
         found = [k for k, n in self.names.items() if n == name and k in self.states]
@@ -128,9 +126,9 @@ class Calibration(Mapping[TensorKey, Stats]):
             if key.subgraph >= len(model.subgraphs):
                 return None
             tensors = model.subgraphs[key.subgraph].tensors
-            if key.index >= len(tensors):
+            if key.tensor >= len(tensors):
                 return None
-            return tensors[key.index].name or f"tensor {key.index}"
+            return tensors[key.tensor].name or f"tensor {key.tensor}"
 
         if all(name_of(key) == self.names.get(key) for key in self.states):
             return replace(self, model=mark)
@@ -206,7 +204,7 @@ class Calibration(Mapping[TensorKey, Stats]):
             "tensors": [
                 {
                     "subgraph": key.subgraph,
-                    "index": key.index,
+                    "index": key.tensor,
                     "name": self.names.get(key, ""),
                     **state.to_json(),
                 }
@@ -247,7 +245,7 @@ class Calibration(Mapping[TensorKey, Stats]):
         head = json.dumps(data, indent=1)[:-2]
         lines = ",\n  ".join(json.dumps(t) for t in tensors)
         text = f'{head},\n "tensors": [\n  {lines}\n ]\n}}\n'
-        write_text(Path(path), text)
+        files.replace(path, (text.encode(),))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Calibration:
@@ -265,7 +263,7 @@ class Calibration(Mapping[TensorKey, Stats]):
 
     def _rows(self) -> Iterator[tuple[str, str, str, str, str]]:
         for key, stats in self.items():
-            where = f"{key.subgraph}:{key.index}" if key.subgraph else str(key.index)
+            where = f"{key.subgraph}:{key.tensor}" if key.subgraph else str(key.tensor)
             yield (
                 where,
                 self.names.get(key, ""),

@@ -289,7 +289,7 @@ class Collector:
                 worker.observe(watch, session.view(step.subgraph, watch.tensor))
         for key, (lo, hi, count) in worker.sample.items():
             state = self.ordered.states.setdefault(key, self.observer.start())
-            state.append(lo, hi, int(count))  # type: ignore[attr-defined]
+            state.append(lo, hi, int(count))
 
     def finished(self, number: int, worker: Worker) -> None:
         """A sample is done: count it; ordered observers take it in when its turn comes."""
@@ -303,7 +303,7 @@ class Collector:
                     state = self.ordered.states.get(key)
                     if state is None:
                         state = self.ordered.states[key] = self.observer.start()
-                    state.append(lo, hi, int(count))  # type: ignore[attr-defined]
+                    state.append(lo, hi, int(count))
                 self.next += 1
 
     def feed(self, items: Iterable[Any]) -> Iterator[int]:

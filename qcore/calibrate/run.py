@@ -250,7 +250,7 @@ def _frame(bound: Bound) -> tuple[int, int, Any]:
 
 
 def _name(model: ts.Model, key: TensorKey) -> str:
-    return model.subgraphs[key.subgraph].tensors[key.index].name or f"tensor {key.index}"
+    return model.subgraphs[key.subgraph].tensors[key.tensor].name or f"tensor {key.tensor}"
 
 
 def _check(nonfinite: str | None, state: str, threads: int | None, limit: int | None) -> None:
@@ -293,6 +293,12 @@ def _explained(refusal: str, model: ts.Model) -> str:
         }
     )
     unresolved = [c for c in customs if c in refusal]
+    if unresolved and unresolved[0].startswith("Flex"):
+        return (
+            f"operator {unresolved[0]!r} is one of TensorFlow's own, without a kernel in TFLite, "
+            "so the model cannot be run for calibration; convert it without SELECT_TF_OPS, or use "
+            "a Calibration made elsewhere"
+        )
     if unresolved and ("custom" in refusal.lower() or "unresolved" in refusal.lower()):
         return (
             f"custom operator {unresolved[0]!r} is unknown to the runtime, so the model cannot be "

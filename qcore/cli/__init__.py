@@ -66,7 +66,7 @@ def _register() -> None:
 
 
 # Usage errors are what typer.BadParameter is one of; typer does not export their common base.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,7 +42,7 @@ def takes(group: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
             value = group(**{f.name: given.pop(f.name) for f in fields})
             command(**given, **{last.name: value})
 
-        del call.__wrapped__  # type: ignore[attr-defined]  # typer is to see the options, not this
+        del call.__wrapped__  # typer is to see the options, not this
         call.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in (*own, *options)}
         return call

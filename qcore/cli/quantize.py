@@ -179,5 +179,7 @@ def _remarks(title: str, remarks: tuple[Remark, ...]) -> Any:
 
     made = shared.table(title, "count", "first", "why", right=("count",))
     for r in remarks[:_SHOWN]:
-        made.add_row(Text(r.what), str(len(r.places)), shared.cut(r.places[0]), Text(r.note))
+        # Beside weights alone, an operator without any is left as it is, with no remark of its own.
+        why = r.note or "it has no weights"
+        made.add_row(Text(r.what), str(len(r.places)), shared.cut(r.places[0]), Text(why))
     return made

@@ -53,6 +53,10 @@ class State:
         """
         raise NotImplementedError
 
+    def append(self, lo: float, hi: float, count: int) -> None:
+        """Take in the extremes of all that the tensor held in a sample; where `ordered` only."""
+        raise NotImplementedError
+
     def merge(self, other: Any) -> Any:
         """A new state: this one's data followed by the other's."""
         raise NotImplementedError
@@ -70,9 +74,7 @@ class State:
         raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.to_json() == self.to_json()  # type: ignore[attr-defined]
-
-    __hash__ = None  # type: ignore[assignment]
+        return type(other) is type(self) and other.to_json() == self.to_json()
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class TFLite(Observer):
         self, model: Any, shapes: dict[Any, tuple[int, ...]]
     ) -> Iterator[tuple[int, Sharing]]:
         for number, graph in enumerate(model.subgraphs):
-            nbytes = {k.index: 4 * prod(s) for k, s in shapes.items() if k.subgraph == number}
+            nbytes = {k.tensor: 4 * prod(s) for k, s in shapes.items() if k.subgraph == number}
 
             def constant(index: int, graph: Any = graph) -> bool:
                 return model.buffers[graph.tensors[index].buffer].nbytes > 0
@@ -138,7 +138,7 @@ class TFLite(Observer):
             used = {
                 t for op in graph.operators for t in (*op.inputs, *op.outputs, *op.intermediates)
             }
-            for key in [k for k in out if k.subgraph == number and k.index not in used]:
+            for key in [k for k in out if k.subgraph == number and k.tensor not in used]:
                 del out[key]
         for number, found in self._sharing(model, shapes):
             for tensor, output in found.overwritten.items():

@@ -47,6 +47,10 @@ def _resident(pid: int) -> int | None:
         return None
 
 
+class _Raised(Exception):
+    """The traceback, as text, of what was raised in the child; the cause of what is raised here."""
+
+
 class _Tail:
     """The last TAIL_BYTES that a process printed, read by a thread of its own."""
 
@@ -250,19 +254,17 @@ class Child:
     def _result(self, kind: str, value: Any) -> Any:
         if kind == "return":
             return value
-        found = (
-            getattr(importlib.import_module(value["module"]), value["name"], None)
-            if (value["module"].startswith("qcore."))
-            else None
-        )
+        found = None
+        if value["module"].startswith("qcore."):
+            found = getattr(importlib.import_module(value["module"]), value["name"], None)
         if isinstance(found, type) and issubclass(found, QcoreError):
             error: QcoreError = found(value["text"])
         else:
             text = value["text"].strip() or value["name"]
             error = RuntimeFailed(f"{self.what} refused: {text}")
-        error.printed = self._tail.text()  # type: ignore[attr-defined]
-        error.trace = value["trace"]  # type: ignore[attr-defined]
-        raise error
+        if isinstance(error, RuntimeFailed):
+            error.printed = self._tail.text()
+        raise error from _Raised(value["trace"])
 
     def _send(self, message: Any, limit: float | None = -1.0) -> None:
         """Write a frame, noticing a child that has died or takes too long to read it."""

@@ -148,14 +148,14 @@ class Session:
 
         Raises ValueError while it has none.
         """
-        return self._wrapper.tensor(self.interpreter, tensor, subgraph)  # type: ignore[no-any-return]
+        return self._wrapper.tensor(self.interpreter, tensor, subgraph)
 
     def is_empty(self, subgraph: int, tensor: int) -> bool:
         """Whether the tensor has no values, and therefore no memory."""
         return 0 in self._wrapper.TensorSize(tensor, subgraph)
 
     def copy(self, subgraph: int, tensor: int) -> np.ndarray:
-        return self._wrapper.GetTensor(tensor, subgraph)  # type: ignore[no-any-return]
+        return self._wrapper.GetTensor(tensor, subgraph)
 
     def reset(self) -> None:
         """Set the variable tensors (states of recurrent operators) to zero."""

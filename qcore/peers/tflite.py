@@ -5,7 +5,8 @@ A is the MLIR quantizer (`mlir_quantize`, TFLiteConverter's int8 path), B the ol
 function runs in a child process: both quantizers can abort the process, on valid models too.
 
     qcore.peers.tflite(model, samples)            # what TFLiteConverter would have made
-    qcore.peers.tflite.quantize_mlir(data)        # A, from the ranges that `data` carries
+    with qcore.peers.tflite.Quantizer() as quantizer:
+        quantizer.mlir(data)                      # A, from the ranges that `data` carries
 
 Argument values are those of tensorflow 2.21, lite/python/lite.py (`_quantize`).
 """
@@ -29,57 +30,6 @@ _MARK = "qcore: {} of call {}\n"
 
 
 # --- in this process ------------------------------------------------------------------------------
-
-
-def quantize_mlir(
-    data: bytes,
-    input_type: str = "int8",
-    output_type: str = "int8",
-    denied_operators: Sequence[str] = (),
-    denied_names: Sequence[str] = (),
-    per_channel: bool = True,
-    time_limit: float | None = 600.0,
-) -> bytes:
-    """A: the int8 model that the MLIR quantizer makes of a float model that carries its ranges.
-
-    data: a .tflite whose float tensors have min and max.  input_type, output_type: "int8", "uint8"
-    or "float32".  denied_operators (builtin names), denied_names (tensor names that an operator
-    writes): left float.  Raises RuntimeFailed with the quantizer's own words where it refuses.
-    """
-    with Quantizer(time_limit=time_limit) as quantizer:
-        return quantizer.mlir(
-            data, input_type, output_type, denied_operators, denied_names, per_channel
-        )
-
-
-def quantize_legacy(
-    data: bytes,
-    samples: Iterable[Any] | None = None,
-    activations: str = "int16",
-    input_type: str = "int16",
-    output_type: str = "int16",
-    bias: str | None = None,
-    allow_float: bool = True,
-    per_channel: bool = True,
-    time_limit: float | None = 600.0,
-) -> bytes:
-    """B: what the older quantizer makes of a float model and samples.
-
-    samples: arrays, tuples (in the order of the graph's inputs) or dicts by input name; None feeds
-    nothing, so that the ranges that `data` carries are all there is.  activations: "int16" or
-    "int8".  bias: "int64" or "int32", by default the one that goes with the activations.
-    Raises RuntimeFailed with the quantizer's own words where it refuses or crashes.
-    """
-    with Quantizer(time_limit=time_limit) as quantizer:
-        return quantizer.legacy(
-            data, samples, activations, input_type, output_type, bias, allow_float, per_channel
-        )
-
-
-def calibrated(data: bytes, samples: Iterable[Any], time_limit: float | None = 600.0) -> bytes:
-    """The float model with the min and max that TFLite's calibrator records on the samples."""
-    with Quantizer(time_limit=time_limit) as quantizer:
-        return quantizer.calibrated(data, samples)
 
 
 class Quantizer:
@@ -116,7 +66,13 @@ class Quantizer:
         denied_names: Sequence[str] = (),
         per_channel: bool = True,
     ) -> bytes:
-        """As `quantize_mlir`."""
+        """A: the int8 model that the MLIR quantizer makes of a float model that carries its ranges.
+
+        data: a .tflite whose float tensors have min and max.  input_type, output_type: "int8",
+        "uint8" or "float32".  denied_operators (builtin names), denied_names (tensor names that an
+        operator writes): left float.  Raises RuntimeFailed with the quantizer's own words where it
+        refuses.
+        """
         child = self._child("mlir", A)
         self._calls += 1
         try:
@@ -141,7 +97,14 @@ class Quantizer:
         allow_float: bool = True,
         per_channel: bool = True,
     ) -> bytes:
-        """As `quantize_legacy`."""
+        """B: what the older quantizer makes of a float model and samples.
+
+        samples: arrays, tuples (in the order of the graph's inputs) or dicts by input name; None
+        feeds nothing, so that the ranges that `data` carries are all there is.  activations:
+        "int16" or "int8".  bias: "int64" or "int32", by default the one that goes with the
+        activations.  Raises RuntimeFailed with the quantizer's own words where it refuses or
+        crashes.
+        """
         from qcore.peers.child import Items
 
         bias = bias or ("int64" if activations == "int16" else "int32")
@@ -153,7 +116,7 @@ class Quantizer:
         )  # fmt: skip
 
     def calibrated(self, data: bytes, samples: Iterable[Any]) -> bytes:
-        """As `calibrated`."""
+        """The float model with the min and max that TFLite's calibrator records on the samples."""
         from qcore.peers.child import Items
 
         child = self._child("calibrated", "TFLite's calibrator")
@@ -215,7 +178,7 @@ class _Callable(ModuleType):
         return convert(model, samples, recipe)
 
 
-# `qcore.peers.tflite(model, samples)` reads well and so does `qcore.peers.tflite.quantize_mlir`.
+# `qcore.peers.tflite(model, samples)` reads well and so does `qcore.peers.tflite.Quantizer`.
 sys.modules[__name__].__class__ = _Callable
 
 

@@ -96,7 +96,7 @@ def resolve(target: str) -> Callable[..., Any]:
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _die_with_parent(life: int) -> None:

@@ -37,7 +37,7 @@ def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:
         parts.append(weights.plan_weights(graph, part, recipe))
     names = tuple(tuple(t.name or "" for t in graph.tensors) for graph in graphs(model))
     made = Plan(recipe.name, tuple(parts), names=names)
-    return weights.unify_versions(made) if recipe.dialect == "mlir" else made
+    return weights.unify_versions(made, inserted=recipe.dialect == "legacy")
 
 
 def _static(dialect: str) -> Any:

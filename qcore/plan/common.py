@@ -109,12 +109,14 @@ def choose(scheme: Scheme, stats: Stats, q: IntRange, what: str, axis: int | Non
     params = scheme.choose(stats, q)
     if params.groups != stats.groups:
         raise BadStatistics(
-            f"scheme {scheme.key!r} made {params.groups} scales for the {stats.groups} groups of {what}"
+            f"scheme {scheme.key!r} made {params.groups} scales for the {stats.groups} groups of "
+            f"{what}; it must make one for each group"
         )
     if np.isnan(params.scale).any() or (params.scale < 0).any():
+        worst = params.scale[~(params.scale >= 0)][0]
         raise BadStatistics(
-            f"scheme {scheme.key!r} made the scale {params.scale[~(params.scale >= 0)][0]} for {what}; "
-            "a scale must be a positive number"
+            f"scheme {scheme.key!r} made the scale {worst} for {what}; a scale must be a positive "
+            "number"
         )
     if (params.zero_point < q.qmin).any() or (params.zero_point > q.qmax).any():
         worst = params.zero_point[np.argmax(np.abs(params.zero_point))]

@@ -22,9 +22,8 @@ def table(plan: Plan) -> Any:
     parts: list[Any] = []
     for number, part in enumerate(plan.subgraphs):
         where = f", subgraph {number}" if len(plan.subgraphs) > 1 else ""
-        rows = Table(
-            title=f"plan {plan.recipe}{where}", title_justify="left", box=None, pad_edge=False
-        )
+        title = Text(f"plan {plan.recipe}{where}")
+        rows = Table(title=title, title_justify="left", box=None, pad_edge=False)
         rows.add_column("#", justify="right", style="dim")
         rows.add_column("operator", no_wrap=True)
         rows.add_column("mode")
@@ -38,14 +37,15 @@ def table(plan: Plan) -> Any:
             for i, output in enumerate(step.outputs):
                 form = part.forms[output] if output >= 0 else None
                 first = (str(position), step.name, step.mode) if i == 0 else ("", "", "")
-                rows.add_row(
+                row = (
                     *first,
                     plan.name(number, output) if form else "-",
                     form.dtype if form else "-",
                     *(shown(form.params) if form else ("", "")),
                     "; ".join(_says(step, form)),
-                    style=style,
                 )
+                # Text, since brackets and colons in names are no markup.
+                rows.add_row(*map(Text, row), style=style)
         parts.append(rows)
     parts.append(Text(summary(plan)))
     parts += [Text(f"  {line}") for line in remarks(plan)]
@@ -81,7 +81,7 @@ def summary(plan: Plan) -> str:
 
 
 def remarks(plan: Plan) -> Iterator[str]:
-    """One line for everything that a person should know: left float, folded, saturated, degenerate."""
+    """One line for each thing that a person should know: left float, folded, saturated ..."""
     found = summarize(plan)
     yield from found.notes
     for remark in (*found.left_float, *found.folded, *found.remarks):

@@ -9,7 +9,7 @@ another. *Steps* are the operators in the order in which they will stand in the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +17,9 @@ from typing import Any
 
 from kernels.ranges import IntRange
 from qcore.errors import BadInput
-from qcore.files import write_text
 from qcore.params import Affine, Stats
 from qcore.rounding import Rounding
+from tflite_schema import files
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Plan:
         return replace(self, **changes)
 
     def name(self, subgraph: int, form: int) -> str:
-        """The name by which a person knows a form: its own, its tensor's, or the tensor's number."""
+        """What a person calls a form: its own name, its tensor's, or the tensor's number."""
         found = self.subgraphs[subgraph].forms[form]
         if found.name is not None:
             return found.name
@@ -220,7 +220,8 @@ class Plan:
 
     def save(self, path: str | Path) -> None:
         """Writes the plan as JSON; an existing file is replaced only by a whole one."""
-        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
+        text = _lines(self.to_json()) + "\n"
+        files.replace(path, (text.encode(),))
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -246,3 +247,27 @@ class Plan:
         from qcore.plan.show import html
 
         return html(self)
+
+
+def _lines(data: dict[str, Any]) -> str:
+    """JSON with a line for each form and step, which `indent` would spread over hundreds."""
+
+    def block(items: Iterable[str], ends: str, depth: int) -> str:
+        inner = ",\n".join(" " * (depth + 1) + item for item in items)
+        return f"{ends[0]}\n{inner}\n{' ' * depth}{ends[1]}" if inner else ends
+
+    def part(subgraph: dict[str, Any]) -> str:
+        items = []
+        for key, value in subgraph.items():
+            long = key in ("forms", "steps", "folded")
+            text = block(map(json.dumps, value), "[]", 3) if long else json.dumps(value)
+            items.append(f"{json.dumps(key)}: {text}")
+        return block(items, "{}", 2)
+
+    items = []
+    for key, value in data.items():
+        text = json.dumps(value)
+        if key == "subgraphs":
+            text = block(map(part, value), "[]", 1)
+        items.append(f"{json.dumps(key)}: {text}")
+    return block(items, "{}", 0)

@@ -59,20 +59,27 @@ def plan_weights(graph: Graph, part: SubgraphPlan, recipe: Recipe) -> SubgraphPl
     return _Weights(graph, part, recipe).plan()
 
 
-def unify_versions(plan: Plan) -> Plan:
+def unify_versions(plan: Plan, inserted: bool = False) -> Plan:
     """One version for each operator: the highest that any of its uses in the file needs.
 
     The converter writes one operator code for each builtin, so a float FULLY_CONNECTED stands at
-    version 12 once another one in the file is hybrid.
+    version 12 once another one in the file is hybrid. The older quantizer does so only for what it
+    inserts (inserted=True).
     """
     highest: dict[str, int] = {}
     for part in plan.subgraphs:
         for step in part.steps:
-            highest[step.name] = max(step.version, highest.get(step.name, 0))
+            if step.inserted or not inserted:
+                highest[step.name] = max(step.version, highest.get(step.name, 0))
+
+    def raised(step: Step) -> Step:
+        if inserted and not step.inserted:
+            return step
+        return step.replace(version=highest[step.name])
+
     return plan.replace(
         subgraphs=tuple(
-            part.replace(steps=tuple(s.replace(version=highest[s.name]) for s in part.steps))
-            for part in plan.subgraphs
+            part.replace(steps=tuple(map(raised, part.steps))) for part in plan.subgraphs
         )
     )
 
@@ -115,6 +122,8 @@ class _Weights:
                 self._halve(i)
             elif mode in MODES:
                 self._quantize(i, mode)
+            elif mode == "float" and step.note is None:
+                self.steps[i] = step.replace(note="the recipe says float")
         moved = [self._push_down(d) for d in self._in_order()]
         return self._assembled(moved)
 

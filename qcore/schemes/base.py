@@ -15,13 +15,10 @@ from qcore.rounding import Nearest, Rounding
 class Scheme(Plug):
     """Base of every scheme. Subclass as a frozen dataclass, set `key`, write `choose`.
 
-    needs: names of statistics beyond lo and hi that `choose` reads from stats.extra; an observer
-    that brings them must have run.
     symmetric: the zero point is always 0, so that weights may use the narrow range.
     """
 
     family: ClassVar[str] = "scheme"
-    needs: ClassVar[frozenset[str]] = frozenset()
     symmetric: ClassVar[bool] = False
 
     def choose(self, stats: Stats, q: IntRange) -> Affine:

@@ -18,7 +18,8 @@ class MinMax(Scheme):
 
     arithmetic: whose float32 and float64 steps to take, so that the result is the converter's bit
     for bit: "mlir" (TFLiteConverter's int8 path) or "legacy" (its older quantizer).
-    widen: "mlir" only, which rule widens a range below 1e-6: "activation", "constant" or "none" (E6).
+    widen: "mlir" only, which rule widens a range below 1e-6 (E6): "activation", "constant" or
+        "none".
     """
 
     key: ClassVar[str] = "minmax"

@@ -130,6 +130,6 @@ def lstm(seed: int = 0, units: int = 3, width: int = 2, steps: int = 4) -> ts.Mo
     )  # fmt: skip
 
 
-def custom() -> ts.Model:
+def custom(name: str = "NobodyKnowsThis") -> ts.Model:
     """One custom operator that no runtime has."""
-    return model({"x": (1, 4), "y": (1, 4)}, [("NobodyKnowsThis", ["x"], ["y"])], ["x"], ["y"])
+    return model({"x": (1, 4), "y": (1, 4)}, [(name, ["x"], ["y"])], ["x"], ["y"])

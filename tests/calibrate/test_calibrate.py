@@ -137,6 +137,8 @@ def test_refusals(rng: np.random.Generator) -> None:
         calibrate(model, [*good, np.zeros((1, 5))])
     with pytest.raises(RuntimeFailed, match="custom operator 'NobodyKnowsThis' is unknown"):
         calibrate(graphs.custom(), good)
+    with pytest.raises(RuntimeFailed, match=r"'FlexErfinv' is one of TensorFlow's own, .*SELECT"):
+        calibrate(graphs.custom("FlexErfinv"), good)
     with pytest.raises(BadRecipe):
         calibrate(model, good, observer="guess")
     for how in ({"runtime": "torch"}, {"path": "fast"}, {"threads": 0}, {"limit": 0},

@@ -95,7 +95,7 @@ def test_nothing_is_left_out_but_branches_not_taken(models: dict[str, bytes]) ->
             and not model.buffers[model.subgraphs[n].tensors[t].buffer].nbytes
         }
         found = set(calibrate(model, samples(name)))
-        missing = {model.subgraphs[k.subgraph].tensors[k.index].name for k in expected - found}
+        missing = {model.subgraphs[k.subgraph].tensors[k.tensor].name for k in expected - found}
         # "unused" pass-through arguments are the caller's tensor under another name
         assert not missing, f"{name}: {missing}"
 

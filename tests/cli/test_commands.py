@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import qcore
+import tflite_schema as ts
 from qcore.cli import run
 from qcore.recipe import names
 
@@ -69,6 +70,26 @@ def test_inspect_lists_operators_and_tensors_whole_in_a_pipe(cli, example_model)
     _, out, _ = cli("inspect", example_model, "--operators", "--tensors")
     assert "fused_activation_function=RELU" in out
     assert all(t.name in out for t in tensors)
+
+
+def test_inspect_shows_inputs_in_the_order_of_a_sample(example_model):
+    """A signature may list them in another order, by which nobody feeds them."""
+    from qcore.inspect import inspect
+    from qcore.peers.binding import entries
+
+    model = qcore.load(example_model)
+    signature = model.signature_defs[0]
+    graph = model.subgraphs[0]
+    (fed,) = signature.inputs
+    other = next(t for t in range(len(graph.tensors)) if t not in graph.inputs)
+    maps = (ts.TensorMap("second", other), fed)
+    model = model.replace(
+        subgraphs=(graph.replace(inputs=(fed.tensor_index, other)),),
+        signature_defs=(signature.replace(inputs=maps),),
+    )
+    (shown,) = inspect(model).signatures
+    assert [name for name, _ in shown.inputs] == [fed.name, "second"]
+    assert [i.name for i in entries(model)[0].inputs] == [fed.name, "second"]
 
 
 def test_inspect_json_is_the_inspection(cli, example_model):
@@ -141,36 +162,14 @@ def test_calibration_saved_and_read_makes_the_same_file(
     cli, quantized, example_model, example_data, tmp_path
 ):
     ranges, other = tmp_path / "ranges.json", tmp_path / "other.tflite"
-    code, out, err = cli(
-        "calibrate",
-        example_model,
-        "--data",
-        example_data,
-        "--std",
-        255,
-        "--limit",
-        20,
-        "-o",
-        ranges,
-    )
+    run = ["calibrate", example_model, "--data", example_data, "--std", 255, "--limit", 20]
+    code, out, err = cli(*run, "-o", ranges)
     assert code == 0, err
     assert str(ranges) in out
     code, _, err = cli("quantize", example_model, "--calibration", ranges, "-o", other)
     assert code == 0, err
     assert other.read_bytes() == quantized.read_bytes()
-    code, out, _ = cli(
-        "calibrate",
-        example_model,
-        "--data",
-        example_data,
-        "--std",
-        255,
-        "--limit",
-        20,
-        "-o",
-        ranges,
-        "--json",
-    )
+    code, out, _ = cli(*run, "-o", ranges, "--json")
     assert json.loads(out)["tensors"] == len(qcore.Calibration.load(ranges))
 
 
@@ -240,6 +239,10 @@ def test_a_rule_leaves_an_operator_float_and_says_why(cli, example_model, exampl
     assert "left float" in out and "FULLY_CONNECTED" in out
     types = [t.dtype for t in qcore.inspect(qcore.load(target)).subgraphs[0].tensors]
     assert "float32" in types
+    rule = ("--rule", "operator=FULLY_CONNECTED,mode=float")
+    code, out, err = cli("quantize", example_model, "-r", "dynamic", *rule, "-o", target)
+    assert code == 0, err
+    assert "the recipe says float" in out and "it has no weights" in out
 
 
 def test_set_changes_a_field_of_the_recipe(cli, example_model, example_data, tmp_path):

@@ -20,6 +20,14 @@ def test_sqnr_of_a_worked_case():
     assert SQNR_dB(x, x + np.array([0.3, 0, 0])) == pytest.approx(20.0)
 
 
+def test_the_other_measures_of_the_worked_case():
+    found = Difference.of(np.array([3.0, 4.0]), np.array([4.0, 3.0]))
+    assert found.rms == found.mean_absolute == 1.0
+    assert found.cosine == pytest.approx(24 / 25)
+    nothing = Difference()
+    assert all(map(math.isnan, (nothing.rms, nothing.mean_absolute, nothing.cosine)))
+
+
 def test_sqnr_at_the_ends():
     x = np.float32([1, 2])
     assert SQNR_dB(x, x) == math.inf

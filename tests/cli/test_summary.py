@@ -40,3 +40,17 @@ def test_a_plan_with_one_of_everything():
     assert found.saturated == (("bias", 4),)
     assert found.notes == ("a note",)
     assert found.to_json()["recipe"] == "mine"
+
+
+def test_names_are_no_markup_and_a_saved_plan_is_the_same(tmp_path):
+    """Brackets and colons in names: rich would take them for styles and pictures, or stop."""
+    names = (("[/x]", ":heart:[bold]y"),)
+    forms = (Form(0, "float32"), Form(1, "int8", Affine.of(0.5, 3), note="[red]note"))
+    step = Step(0, "RELU", 2, (0,), (1,), mode="int8", note="[/b]")
+    plan = Plan("[i]mine", (SubgraphPlan(forms, (step,), (0,), (1,)),), names=names)
+    for text in (str(plan), plan._repr_html_()):
+        assert all(s in text for s in ("plan [i]mine", ":heart:[bold]y", "[red]note", "[/b]"))
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    lines = (tmp_path / "plan.json").read_text().splitlines()
+    assert sum('"tensor": ' in line for line in lines) == len(forms), "not a line for each form"

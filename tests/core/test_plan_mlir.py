@@ -222,6 +222,24 @@ def test_a_divisor_that_can_be_zero_keeps_div_float(low, mode):
     assert step.mode == "int8"
 
 
+@pytest.mark.parametrize(
+    "key, name, reads, written",
+    [
+        ("runtime_limits", "ADD", [(-1, 1), (-1, 1)], (-1e-7, 1e-7)),
+        ("negative_roots", "SQRT", [(-1, 1)], (0, 1)),
+    ],
+)
+def test_what_a_kernel_cannot_compute_stays_float(key, name, reads, written):
+    b = Builder()
+    inputs = [b.input((1, 4), f"x{i}", range=r) for i, r in enumerate(reads)]
+    model = b.model([b.op(name, inputs, (1, 4), range=written)])
+    (step,) = (s for s in planned(model)[1].steps if s.source == 0)
+    assert step.mode == "float32" and step.note
+    found = recipe("int8").replace(deviations={key: False})
+    (step,) = (s for s in planned(model, found)[1].steps if s.source == 0)
+    assert step.mode == "int8"
+
+
 def test_a_constant_read_in_two_ways_is_stored_twice():
     b = Builder()
     x = b.input((1, 4), "x", range=(-1, 1))
@@ -243,3 +261,37 @@ def test_minmax_of_constants_is_widened_as_the_converter_does():
     (form,) = by_name(graph, plan, "c")
     expected = MinMax(widen="constant").choose(form.stats, form.range)
     assert form.params == expected
+
+
+def test_a_scale_that_comes_late_reaches_everyone():
+    """The second slice is visited before the first one gives their source its scale."""
+    b = Builder()
+    x = b.input((1, 8), range=(-1, 1))
+    w = np.linspace(-1, 1, 64).reshape(8, 8).astype(f32)
+    y = b.op("FULLY_CONNECTED", [x, w, None], (1, 8), range=(-2, 2))
+    y = b.op("RESHAPE", [y, np.array([2, 4], i32)], (2, 4), range=(-2, 2))
+
+    def half(start: int) -> int:
+        ends = [np.array(v, i32) for v in ([0, start], [2, start + 2], [1, 1])]
+        return b.op("STRIDED_SLICE", [y, *ends], (2, 2), range=(-2, 2))
+
+    first = b.op("MAXIMUM", [half(0), np.array(-1, f32)], (2, 2), range=(-1, 1))
+    first = b.op("EXP", [first], (2, 2), range=(0, 3))
+    second = b.op("LOGISTIC", [half(2)], (2, 2), range=(0, 1))
+    model = b.model([b.op("CONCATENATION", [first, second], (2, 4), axis=1, range=(0, 3))])
+
+    def logistic(found: Recipe):
+        return next(s for s in planned(model, found)[1].steps if s.name == "LOGISTIC")
+
+    assert logistic(recipe("int8")).mode == "int8"
+    left = logistic(recipe("int8").replace(deviations={"unreached": False}))
+    assert left.mode == "float32" and "handed no scale" in left.note
+
+
+def test_results_that_nobody_reads_leave_an_operator_integer():
+    """The converter leaves such an operator float or not, from run to run."""
+    b = Builder()
+    x = b.input((1, 4, 8), range=(-1, 1))
+    first, *_ = b.op("UNPACK", [x], *[(1, 8)] * 4, axis=1, num=4, range=[(-1, 1)] * 4)
+    _, plan = planned(b.model([b.op("TANH", [first], (1, 8), range=(-1, 1))]))
+    assert [(s.name, s.mode) for s in plan.steps] == [("UNPACK", "int8"), ("TANH", "int8")]

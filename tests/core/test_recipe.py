@@ -108,7 +108,9 @@ def test_a_file_that_does_not_parse_is_named(tmp_path, suffix, text):
 def test_a_toml_file_is_a_recipe(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
-        'input_type = "int8"\n[[rule]]\nmode = "static"\n[[rule]]\noperand = "weight"\ndtype = "int4"\n'
+        'input_type = "int8"\n'
+        '[[rule]]\nmode = "static"\n'
+        '[[rule]]\noperand = "weight"\ndtype = "int4"\n'
     )
     made = recipe(str(path))
     assert made.name == "mine" and made.setting("CONV_2D", "weight", "filter", "w").dtype == "int4"

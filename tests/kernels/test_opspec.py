@@ -537,15 +537,17 @@ def test_first_special_wins() -> None:
 
 
 def test_document_is_current() -> None:
-    assert make_operators.problem() is None, make_operators.problem()
+    problem = make_operators.DOCUMENT.problem
+    assert problem() is None, problem()
 
 
 def test_stale_document_is_found(tmp_path: Path) -> None:
     stale = tmp_path / "operators.md"
     stale.write_text(make_operators.document().replace("CONV_2D", "CONV"), encoding="utf-8")
-    said = make_operators.problem(stale)
+    problem = make_operators.DOCUMENT.problem
+    said = problem(stale)
     assert said and said.endswith("run: python docs/make_operators.py")
-    assert make_operators.problem(tmp_path / "absent.md") == said.replace(stale.name, "absent.md")
+    assert problem(tmp_path / "absent.md") == said.replace(stale.name, "absent.md")
 
 
 # the runtimes, in a child process

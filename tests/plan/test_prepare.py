@@ -276,6 +276,15 @@ def test_an_integer_model_is_refused_in_one_sentence() -> None:
             prepare(b.model(outputs=[z]), recipe(name))
 
 
+def test_a_model_without_floats_is_refused_in_one_sentence() -> None:
+    b = Builder()
+    x = b.input((1, 8), dtype="INT32")
+    model = b.model([b.op("ADD", [x, np.ones(8, np.int32)], (1, 8), dtype="INT32")])
+    for name in ("int8", "int16x8", "dynamic", "float16"):
+        with pytest.raises(CannotQuantize, match="float32 values, so there is nothing to quantize"):
+            prepare(model, recipe(name))
+
+
 def test_float16_of_float16_says_so_and_a_mixture_is_converted() -> None:
     half = RNG.standard_normal((4, 8)).astype(np.float16)
     with pytest.raises(CannotQuantize, match=r"nothing to do: the 1 float constants.*already"):

@@ -195,7 +195,7 @@ def test_edits_commute(case: tuple[ts.Model, list[ts.Edit]], chance: random.Rand
     assert ts.apply(model, edits) != model
 
 
-def meaning(model: ts.Model, names_too: bool = True) -> Any:
+def meaning(model: ts.Model) -> Any:
     """The model with every index replaced by what it points to."""
 
     def tensor(graph: ts.SubGraph, index: int, depth: int = 0) -> Any:

@@ -411,17 +411,10 @@ def test_no_field_is_hidden_by_a_method_of_options() -> None:
 
 
 def test_importing_is_light() -> None:
+    """Only what it names is loaded; bench/test_import.py has the time."""
     code = (
-        "import sys, time, numpy; t = time.process_time(); import tflite_schema;"
-        "print(time.process_time() - t, *sorted(m for m in sys.modules"
+        "import sys, numpy; import tflite_schema; print(*sorted(m for m in sys.modules"
         " if m.split('.')[0] in ('kernels', 'qcore', 'numba', 'tensorflow', 'ai_edge_litert')))"
     )
-    seconds = []
-    for _ in range(3):
-        out = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        time, *others = out.stdout.split()
-        assert others == []
-        seconds.append(float(time))
-    assert min(seconds) < 0.06
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == []

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import tflite_schema as ts
+from bench.results import save, show
 from qcore.calibrate import calibrate
 from qcore.errors import QcoreError, RuntimeFailed
 from qcore.prepare import prepare
+from qcore.progress import track
 from qcore.recipe import Recipe, recipe
 from tests import corpus
 from tests.twin import graphs
@@ -25,6 +27,7 @@ from tests.twin.oracle import Quantizer, carrying, ours, theirs_legacy, theirs_m
 from tests.twin.test_legacy import undefined
 
 Theirs = Callable[[Quantizer, ts.Model, Recipe], ts.Model]
+TITLE = "identical: ours and TFLite's quantizer, same ranges"
 # What a quantizer needs to accept a model at all; everything else is as the converter does it.
 NEEDED = {"fold_float16": True, "fold_hybrid": True, "lstm_intermediates": True}
 
@@ -63,7 +66,7 @@ def measure(
 ) -> Row:
     row = Row(title)
     with Quantizer() as quantizer:
-        for name, model in models:
+        for name, model in track(models, title):
             reason = apart(model)
             if reason:
                 row.apart[reason] += 1
@@ -90,8 +93,6 @@ def measure(
             row.total.add(result)
             if not result.same:
                 row.different.append((name, result.differences))
-            print(f"\r{title}: {name[:40]:40}", end="", file=sys.stderr, flush=True)
-    print("\r" + " " * 78, end="\r", file=sys.stderr)
     return row
 
 
@@ -116,26 +117,26 @@ def range_models(seeds: int) -> Iterator[tuple[str, ts.Model]]:
     return ((f"range_model({seed})", graphs.range_model(seed)) for seed in range(seeds))
 
 
-def show(rows: list[Row], limit: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def figures(row: Row) -> dict[str, str | int]:
+    """One line of the table."""
+    t = row.total
+    return {
+        "set": row.title,
+        "models": f"{row.identical}/{row.models}",
+        "operator order": f"{row.sequences}/{row.models}",
+        "tensors": f"{t.tensors_same}/{t.tensors}",
+        "constants": f"{t.constants_same}/{t.constants}",
+        "integers": f"{t.integers_same}/{t.integers}",
+        "refused": len(row.refused),
+        "put apart": sum(row.apart.values()),
+    }
 
-    table = Table(title="identical: ours and TFLite's quantizer, same ranges")
-    for column in ("", "models", "operator order", "tensors", "constants", "integers", "refused"):
-        table.add_column(column, justify="left" if not column else "right")
-    for row in rows:
-        t = row.total
-        table.add_row(
-            row.title,
-            f"{row.identical}/{row.models}",
-            f"{row.sequences}/{row.models}",
-            f"{t.tensors_same}/{t.tensors}",
-            f"{t.constants_same}/{t.constants}",
-            f"{t.integers_same}/{t.integers}",
-            str(len(row.refused)),
-        )
+
+def listing(rows: list[Row], limit: int) -> None:
+    """What was refused, failed, differed or could not be compared."""
+    from rich.console import Console
+
     console = Console(width=130)
-    console.print(table)
     for row in rows:
         for what, lines in (("refused by the quantizer", row.refused), ("ours failed", row.failed)):
             for line in lines[:limit]:
@@ -161,6 +162,7 @@ def main() -> int:
     parser.add_argument("--corpus", action="store_true", help="the corpus of trained models too")
     parser.add_argument("--rules", choices=("A", "B", "both"), default="both")
     parser.add_argument("--limit", type=int, default=8, help="lines of each listing")
+    parser.add_argument("--json", help="write the table here as well")
     arguments = parser.parse_args()
     if arguments.corpus and not corpus.available():
         print(corpus.MISSING, file=sys.stderr)
@@ -187,7 +189,10 @@ def main() -> int:
         )
         rows.append(measure(f"{title}, weights", found, theirs, weight_models(arguments.weights)))
         rows.append(measure(f"{title}, ranges", found, theirs, range_models(arguments.ranges)))
-    show(rows, arguments.limit)
+    lines = [figures(row) for row in rows]
+    show(TITLE, lines)
+    listing(rows, arguments.limit)
+    save(arguments.json, TITLE, lines)
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     return 0 if all(r.identical == r.models and not r.failed for r in rows) else 1
 

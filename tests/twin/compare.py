@@ -3,7 +3,9 @@
 `compare(ours, theirs)` pairs operators in file order and their operands by position. What the
 converter merely rewrites (SQUEEZE as RESHAPE, an identity RESHAPE left out) is put aside and named;
 everything else that differs is a difference. Exactness is `==`: type, float32 scale bits, zero
-points, axis, every integer.
+points, axis, every integer. `compare(..., rewrites=False)` puts nothing aside and compares options,
+shapes, and what holds no real values (indices, conditions) as well: the same graph, whatever its
+tensors are called or numbered.
 """
 
 from __future__ import annotations
@@ -62,14 +64,14 @@ class Comparison:
         self.rewritten += other.rewritten
 
 
-def compare(ours: ts.Model, theirs: ts.Model) -> Comparison:
-    """Every subgraph of both models."""
+def compare(ours: ts.Model, theirs: ts.Model, rewrites: bool = True) -> Comparison:
+    """Every subgraph of both models; rewrites: whether theirs may write a graph in another way."""
     result = Comparison()
     if len(ours.subgraphs) != len(theirs.subgraphs):
         result.differences.append(f"{len(ours.subgraphs)} subgraphs, not {len(theirs.subgraphs)}")
         result.sequence = False
     for i in range(min(len(ours.subgraphs), len(theirs.subgraphs))):
-        result.add(_Pair(ours, theirs, i).compare())
+        result.add(_Pair(ours, theirs, i, rewrites).compare())
     return result
 
 
@@ -101,8 +103,9 @@ def _ordered(graph: ts.SubGraph) -> list[ts.Operator]:
 
 
 class _Pair:
-    def __init__(self, ours: ts.Model, theirs: ts.Model, subgraph: int) -> None:
+    def __init__(self, ours: ts.Model, theirs: ts.Model, subgraph: int, rewrites: bool) -> None:
         self.models = (ours, theirs)
+        self.rewrites = rewrites
         self.subgraph = subgraph
         self.graphs = (ours.subgraphs[subgraph], theirs.subgraphs[subgraph])
         self.result = Comparison()
@@ -111,12 +114,23 @@ class _Pair:
         self.back: dict[int, int] = {}
 
     def compare(self) -> Comparison:
-        self.operators = [_ordered(graph) for graph in self.graphs]
-        labels = [[_label(op) for op in operators] for operators in self.operators]
+        if self.rewrites:
+            self.operators = [_ordered(graph) for graph in self.graphs]
+            labels = [[_label(op) for op in operators] for operators in self.operators]
+        else:
+            self.operators = [list(graph.operators) for graph in self.graphs]
+            labels = [[op.name for op in operators] for operators in self.operators]
         if labels[0] == labels[1]:
             pairs = list(zip(*self.operators))
-        else:
+        elif self.rewrites:
             pairs = self._aligned(labels)
+        else:
+            self.result.sequence = False
+            both = zip(*labels, strict=False)
+            at = next((i for i, (a, b) in enumerate(both) if a != b), min(map(len, labels)))
+            here, there = (" ".join(names[at : at + 4]) for names in labels)
+            self._differ(f"operators from {at}: [{here}], converter [{there}]")
+            return self.result
         self.moved = bool(self.result.rewritten)
         for a, b in pairs:
             self._operators(a, b)
@@ -176,10 +190,12 @@ class _Pair:
     def _operators(self, a: ts.Operator, b: ts.Operator) -> None:
         if a.name == b.name and a.code.version != b.code.version:
             self._differ(f"{a.name} has version {a.code.version}, converter {b.code.version}")
+        if not self.rewrites and (a.options, a.options_2) != (b.options, b.options_2):
+            self._differ(f"{a.name}: options {a.options}, converter {b.options}")
         if a.name != b.name:
             self.result.rewritten.append(f"{a.name} as {b.name}")
         rewritten = a.name != b.name
-        if a.name in COMMUTATIVE and self._swapped(a, b):
+        if self.rewrites and a.name in COMMUTATIVE and self._swapped(a, b):
             self.result.rewritten.append(f"{a.name} with its constant last")
             a = a.replace(inputs=a.inputs[::-1])
         for what in ("inputs", "outputs", "intermediates"):
@@ -190,7 +206,9 @@ class _Pair:
                     y[n] if n < len(y) else -1,
                     f"{a.name} {what} {n}",
                     # It merges two of these in a row.
-                    wired=what == "outputs" or _label(a) not in ("RESHAPE", "TRANSPOSE"),
+                    wired=what == "outputs"
+                    or not self.rewrites
+                    or _label(a) not in ("RESHAPE", "TRANSPOSE"),
                 )
 
     def _wired(self, a: int, b: int, what: str) -> None:
@@ -216,44 +234,46 @@ class _Pair:
         self.seen.add((a, b))
         if a < 0 or b < 0:
             only = self.graphs[b >= 0].tensors[max(a, b)]
-            if not _numeric(only):  # the converter gives RESHAPE its shape as an operand
+            if self.rewrites and not _numeric(only):  # it gives RESHAPE its shape as an operand
                 return
             self._differ(f"{what}: only {'the converter' if a < 0 else 'ours'} has this operand")
             return
         x, y = (graph.tensors[i] for graph, i in zip(self.graphs, (a, b)))
         if wired:
             self._wired(a, b, what)
-        if not (_numeric(x) or _numeric(y)):
+        counts = _numeric(x) or _numeric(y)
+        if self.rewrites and not counts:
             return
-        self.result.tensors += 1
-        name = x.name if isinstance(x.name, str) else str(x.name)
-        found = _differences(x, y)
+        found = _differences(x, y) + ([] if self.rewrites else _shapes(x, y))
         constants = [ts.array(m, self.subgraph, i) for m, i in zip(self.models, (a, b))]
         if (constants[0] is None) != (constants[1] is None):
             found.append(f"constant only {'there' if constants[0] is None else 'here'}")
         elif constants[0] is not None:
-            self.result.constants += 1
             mine, other = (np.asarray(c).reshape(-1) for c in constants)
             same = mine.shape == other.shape and mine.dtype == other.dtype
             bits = f"u{mine.itemsize}"
             count = int((mine.view(bits) == other.view(bits)).sum()) if same else 0
-            self.result.integers += mine.size
-            self.result.integers_same += count
-            self.result.constants_same += same and count == mine.size
+            if counts:
+                self.result.constants += 1
+                self.result.integers += mine.size
+                self.result.integers_same += count
+                self.result.constants_same += same and count == mine.size
             if not same:
                 found.append(f"data {mine.dtype}{mine.shape} and {other.dtype}{other.shape}")
             elif count != mine.size:
                 found.append(f"{mine.size - count} of {mine.size} values differ")
-        self.result.tensors_same += not found
+        if counts:
+            self.result.tensors += 1
+            self.result.tensors_same += not found
         for line in found:
-            self._differ(f"{what} ({name}): {line}")
+            self._differ(f"{what} ({x.name}): {line}")
 
 
 def _numeric(tensor: ts.Tensor) -> bool:
     """Floats and what is quantized; shapes, indices and conditions are not counted."""
     q = tensor.quantization
     quantized = q is not None and q.scale is not None and np.size(q.scale) > 0
-    return quantized or tensor.type == ts.TensorType.FLOAT32
+    return quantized or tensor.type in (ts.TensorType.FLOAT32, ts.TensorType.FLOAT16)
 
 
 def _differences(x: ts.Tensor, y: ts.Tensor) -> list[str]:
@@ -273,8 +293,17 @@ def _differences(x: ts.Tensor, y: ts.Tensor) -> list[str]:
     return found
 
 
+def _shapes(x: ts.Tensor, y: ts.Tensor) -> list[str]:
+    return [
+        f"{what} {getattr(x, what)}, converter {getattr(y, what)}"
+        for what in ("shape", "shape_signature")
+        if tuple(getattr(x, what) or ()) != tuple(getattr(y, what) or ())
+    ]
+
+
 def _parameters(tensor: ts.Tensor) -> tuple[np.ndarray, np.ndarray, int]:
     q = tensor.quantization
     if q is None or q.scale is None:
         return np.zeros(0, np.float32), np.zeros(0, np.int64), 0
-    return np.asarray(q.scale), np.asarray(q.zero_point), q.quantized_dimension
+    point = np.zeros(0, np.int64) if q.zero_point is None else q.zero_point
+    return np.asarray(q.scale), point, q.quantized_dimension

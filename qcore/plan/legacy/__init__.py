@@ -5,8 +5,9 @@ range, from the first data operand or fixed by the operator; inserted QUANTIZE a
 to one operand of one operator. A second pass, backwards, brings the operands of CONCATENATION and
 the like to the output's scale; biases come last. `choice` decides which operators are integer,
 `draft` does the passes, `constants` the weights and biases, `states` LSTM and SVDF, `ends` the
-graph's inputs and outputs, `limits` what the kernels can hold. `qcore.deviations` lists where and
-why the result departs from the older quantizer; without them it is the same, integer for integer.
+graph's inputs and outputs; `qcore.plan.limits` says what the kernels cannot compute.
+`qcore.deviations` lists where and why the result departs from the older quantizer; without them it
+is the same, integer for integer.
 
 Sources: LiteRT tools/optimize/quantize_model.cc, quantization_utils.cc, model_utils.cc,
 converter/tools/optimize/operator_property.cc.
@@ -17,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from qcore.graph import Graph
-from qcore.plan.legacy import limits
+from qcore.plan import limits
 from qcore.plan.legacy.choice import calibrated_ranges, choose
 from qcore.plan.legacy.draft import Draft
 from qcore.plan.values import SubgraphPlan

@@ -14,7 +14,7 @@ import numpy as np
 from kernels.opspec import Operand, OpSpec, Role, Tie
 from qcore.errors import BadRecipe, CannotQuantize
 from qcore.graph import Graph
-from qcore.params import Stats
+from qcore.params import Stats, TensorKey
 from qcore.plan import common
 from qcore.recipe import Recipe
 
@@ -232,11 +232,13 @@ def _needs_range(operand: Operand | None, choice: Choice) -> bool:
     return choice.tie in (Tie.NONE, Tie.OUTPUT)
 
 
-def calibrated_ranges(graph: Graph, calibration: object) -> dict[int, Stats]:
+def calibrated_ranges(
+    graph: Graph, calibration: Mapping[TensorKey, Stats] | None
+) -> dict[int, Stats]:
     """The calibrated ranges of a subgraph, by tensor."""
     found: dict[int, Stats] = {}
     for t in range(len(graph.tensors)):
-        stats = calibration.get(graph.key(t)) if calibration is not None else None  # type: ignore[attr-defined]
+        stats = calibration.get(graph.key(t)) if calibration is not None else None
         if stats is not None and np.size(stats.lo):
             found[t] = stats
     return found

@@ -14,7 +14,7 @@ from qcore.errors import CannotQuantize
 from qcore.graph import Graph
 from qcore.params import Affine, Stats
 from qcore.plan import common
-from qcore.plan.legacy.guard import accumulates, range_key
+from qcore.plan.legacy.guard import range_key
 from qcore.plan.values import Form
 from qcore.recipe import Setting
 from qcore.rounding import Bias
@@ -189,7 +189,7 @@ def _bias_scale(
 ) -> tuple[np.ndarray, int | None]:
     """Scale of a bias from those of other operands (E12), and the axis of its channels."""
     wanted = spec.inputs[position]
-    places = accumulates(spec)
+    places = spec.weight_and_bias
     if places is not None and spec.data is not None and spec.name != "SVDF":
         data, weight = (draft.forms[inputs[p]].params for p in (spec.data, places[0]))
         assert data is not None and weight is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,6 +44,9 @@ class Draft:
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
         self.constants: dict[object, int] = {}  # (tensor, how it is read) -> form
         self.float_read: set[int] = set()  # forms that a float operator has read so far
+        # operator -> version of its first use in the source
+        self.own_versions = {op.name: op.code.version for op in reversed(graph.operators)}
+        self.reads: Counter[int] = Counter()  # form -> steps that read it, before requantizing
         self.weight_ranges = guard.guarded_ranges(self)
 
     def plan(self) -> SubgraphPlan:
@@ -243,9 +247,10 @@ class Draft:
             rule = f"same as {self.graph.name(source.tensor)}"
             self.forms[t] = Form(t, dtype, source.params, rule=rule, stats=source.stats)
         elif dtype in operand.fixed:
+            assert spec is not None
             fixed = operand.fixed[dtype]
             params = Affine.of(fixed.scale, fixed.zero_point)
-            self.forms[t] = Form(t, dtype, params, rule=f"fixed by {spec.name}")  # type: ignore[union-attr]
+            self.forms[t] = Form(t, dtype, params, rule=f"fixed by {spec.name}")
         else:
             found = common.output_setting(self.graph, self.recipe, i, position)
             if t not in self.ranges:
@@ -257,6 +262,7 @@ class Draft:
 
     def _requantize_operands(self) -> None:
         """Brings the operands of tied operators to their output's scale, last operator first."""
+        self.reads.update(f for step in self.steps for f in set(step.inputs))
         at = len(self.steps) - 1
         while at >= 0:
             step = self.steps[at]
@@ -283,7 +289,7 @@ class Draft:
             form = self.forms[f]
             if form.params is None or _alike(form.params, goal):
                 continue
-            if form.rounding is not None and self._read_once(f):
+            if form.rounding is not None and self.reads[f] == 1:
                 self.forms[f] = self._encoded_again(form, goal)
                 continue
             name = f"{self.name(f)}_requantized"
@@ -294,10 +300,6 @@ class Draft:
             inputs[position] = made
         shift = next(k for k in range(at, len(self.steps)) if self.steps[k].source == step.source)
         self.steps[shift] = self.steps[shift].replace(inputs=tuple(inputs))
-
-    def _read_once(self, form: int) -> bool:
-        """Whether a single operator reads the form."""
-        return sum(form in step.inputs for step in self.steps) == 1
 
     def _encoded_again(self, form: Form, goal: Affine) -> Form:
         """A constant whose integers are made from its first integers (E18)."""
@@ -329,8 +331,7 @@ class Draft:
 
     def inserted_version(self, name: str) -> int:
         """Version of an inserted operator: that of the model's own ones where it has any."""
-        own = [op.code.version for op in self.graph.operators if op.name == name]
-        return max([2, *own[:1]])
+        return max(2, self.own_versions.get(name, 2))
 
     def version(self, i: int, dtype: str | None) -> int:
         """Operator version; the older quantizer raises those of float operators as well."""

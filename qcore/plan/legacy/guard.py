@@ -28,17 +28,6 @@ def range_key(t: int, axis: int | None, values: np.ndarray) -> Key:
     return t, None if axis is None or values.shape[axis] == 1 else axis
 
 
-def accumulates(spec: OpSpec) -> tuple[int, int] | None:
-    """Positions of weight and bias of an operator with one of each; None for any other."""
-    by_role = {
-        role: [p for p, o in enumerate(spec.inputs) if o.role is role]
-        for role in (Role.WEIGHT, Role.BIAS)
-    }
-    if len(by_role[Role.WEIGHT]) != 1 or len(by_role[Role.BIAS]) != 1:
-        return None
-    return by_role[Role.WEIGHT][0], by_role[Role.BIAS][0]
-
-
 def guarded_ranges(draft: Draft) -> dict[Key, tuple[Stats, bool]]:
     """Ranges of the weights that have a bias, and whether they were raised.
 
@@ -52,7 +41,7 @@ def guarded_ranges(draft: Draft) -> dict[Key, tuple[Stats, bool]]:
         if spec is None:
             continue
         first.note(draft, i, spec)
-        places = accumulates(spec)
+        places = spec.weight_and_bias
         if choice.dtype is None or places is None:
             continue
         weight_at, bias_at = places

@@ -4,8 +4,9 @@ In order: `simplify` drops what changes nothing, `ranges` decides whose calibrat
 `recurrent` gives LSTM and SVDF theirs, `propagate` hands parameters through ties and notes who must
 requantize, `constants` makes weights and biases, `decide` says which operators become integer and
 who reads which version of a value, `emit` writes forms and steps, `fold` merges activations into
-what precedes them. `qcore.deviations` lists where and why we depart from the converter; without
-them the file is the same, integer for integer, but for rewrites without effect on numbers.
+what precedes them; `qcore.plan.limits` says what the kernels cannot compute. `qcore.deviations`
+lists where and why we depart from the converter; without them the file is the same, integer for
+integer, but for rewrites without effect on numbers.
 
 Sources: LiteRT converter/quantization/lite/quantize_model.cc, tf_tfl_passes.cc, and the files that
 each module names; measured with tensorflow 2.21, which wins where it differs from newer sources.
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 
 from qcore.graph import Graph
 from qcore.params import Stats, TensorKey
-from qcore.plan.legacy import limits
+from qcore.plan import limits
 from qcore.plan.mlir import recurrent
 from qcore.plan.mlir.emit import Emitter
 from qcore.plan.mlir.fold import fold

@@ -91,25 +91,8 @@ def weight_form(problem: Problem, tensor: int, use: tuple[int, int]) -> Form:
 
 def _few_bits(problem: Problem, tensor: int, found: Setting, bits: int) -> Form:
     """A weight that leaves bits of its type unused, like SVDF's time weights: int16 in +-512."""
-    what = f"constant {problem.graph.name(tensor)!r}"
-    values = problem.graph.constant(tensor)
-    if found.scheme is None or found.dtype is None:
-        raise BadRecipe(f"no rule gives {what} a scheme and a dtype; add one for its operand")
-    assert values is not None
-    stats = common.constant_stats(values, None)
     q = IntRange(-(2 ** (bits - 1)), 2 ** (bits - 1), np.dtype(found.dtype))
-    params = common.choose(found.scheme, stats, q, what)
-    return Form(
-        tensor=tensor,
-        dtype=found.dtype,
-        params=params,
-        rule=found.scheme.key,
-        stats=stats,
-        range=q,
-        rounding=found.rounding or found.scheme.rounding,
-        note=common.degenerate(stats, params),
-        saturated=common.saturation(values, stats, params, q),
-    )
+    return common.constant_form(problem.graph, tensor, replace(found, granularity=None), None, q=q)
 
 
 def _for_constant(found: Setting) -> Setting:

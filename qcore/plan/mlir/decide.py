@@ -132,6 +132,8 @@ class Decision:
                 if graph.is_constant(tensor):
                     readable = problem.readable(tensor)
                     return f"{where} has no parameters" if readable else f"{where} is not finite"
+                if problem.range(tensor) is not None:
+                    return f"{where} is tied to others and is handed no scale by them"
                 return f"{where} has no range"
             if not self.found.stored(slot):
                 return f"{where} stays float"

@@ -270,9 +270,11 @@ class Emitter:
         return len(operands) if all(o.role is Role.BIAS for o in operands[count:]) else 0
 
     def _mode(self, i: int) -> str:
-        dtypes = [self.found.slots[t].grid.dtype for _, t in self.problem.outputs(i)]  # type: ignore[union-attr]
-        dtypes += [self.found.operand(i, p).grid.dtype for p, _ in self.problem.inputs(i)]  # type: ignore[union-attr]
-        return "int16x8" if dtypes[0] == "int16" else dtypes[0]
+        slots = [self.found.slots[t] for _, t in self.problem.outputs(i)]
+        slots += [self.found.operand(i, p) for p, _ in self.problem.inputs(i)]
+        grid = slots[0].grid
+        assert grid is not None
+        return "int16x8" if grid.dtype == "int16" else grid.dtype
 
     def _operand(self, i: int, position: int, tensor: int) -> int:
         """The form that an operator reads."""

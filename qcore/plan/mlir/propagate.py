@@ -110,6 +110,24 @@ class Propagation:
 
     def run(self) -> None:
         self._list = [*self._weights(), *(i for i, w in enumerate(self.worked) if w)]
+        self._work()
+        if self.problem.recipe.deviates("unreached"):
+            while self._unreached():
+                self._work()
+
+    def _unreached(self) -> bool:
+        """Puts tied operators on the list whose parameters came after the list had passed them."""
+        self._list = [
+            i
+            for i, worked in enumerate(self.worked)
+            if worked
+            and i not in self._done
+            and self.problem.tied(i)
+            and self._shared(i) is not None
+        ]
+        return bool(self._list)
+
+    def _work(self) -> None:
         while self._list:
             item = self._list.pop()
             if isinstance(item, Slot):

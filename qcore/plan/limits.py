@@ -1,4 +1,4 @@
-"""Multipliers that integer kernels cannot hold, found in a finished plan.
+"""What integer kernels cannot compute, found in a finished plan of either dialect.
 
 Sources: LiteRT kernels/internal/quantization_util.cc (QuantizeMultiplierSmallerThanOneExp aborts at
 1), kernels/add.cc and sub.cc (left shifts 20 and 15), kernels/internal/common.cc (a 16x8
@@ -15,8 +15,7 @@ import numpy as np
 
 from kernels.ranges import NAMED
 from qcore.graph import Graph
-from qcore.plan.legacy.guard import accumulates
-from qcore.plan.legacy.signs import nonnegative
+from qcore.plan.signs import nonnegative
 from qcore.plan.values import Step, SubgraphPlan
 from qcore.recipe import Recipe
 
@@ -80,7 +79,8 @@ def _reason(
     if _clamp(graph, step) / float(written.min()) >= 2.0**31:
         return "the integer at which its activation clamps is beyond 32 bits"
     spec = graph.spec(step.source) if step.source is not None else None
-    if spec is not None and (places := accumulates(spec)) is not None and spec.data is not None:
+    places = spec.weight_and_bias if spec is not None else None
+    if spec is not None and spec.data is not None and places is not None:
         data, weight = (part.forms[step.inputs[p]].params for p in (spec.data, places[0]))
         if data is None or weight is None:
             return None
