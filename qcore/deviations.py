@@ -83,9 +83,11 @@ DEVIATIONS: dict[str, Deviation] = {
         why="the file then runs",
     ),
     "uncalibrated": Deviation(
-        what="the older quantizer stops where a tensor that it needs has no range",
+        what="stops where a tensor that it needs has no range (the older quantizer), crashes or "
+        "writes a file that does not run where values inside an LSTM have none",
         instead="leaves the operators at that tensor float, with the reason",
-        why="a branch that the samples never reached has no ranges",
+        why="a branch that the samples never reached has no ranges, and a calibration made "
+        "elsewhere may lack what is inside an LSTM with layer normalization or projection",
     ),
     "float_readers": Deviation(
         what="the older quantizer hands integers to a float operator that stands before the first "

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import tflite_schema as ts
+from qcore.calibrate import lstm
 from qcore.errors import BadInput, NotCalibrated
 from qcore.observers import MinMax, MinMaxState, Observer, State, find
 from qcore.params import Stats, TensorKey
@@ -115,6 +116,7 @@ class Calibration(Mapping[TensorKey, Stats]):
     def for_model(self, model: ts.Model) -> Calibration:
         """This calibration with the keys of `model`: as it is for the model it was made of or one
         with the same names at the same places; matched by name where names are unique in both.
+        LSTM intermediates that `model` has and the source had not take the range of the output.
 
         Raises NotCalibrated for any other model.
         """
@@ -131,7 +133,7 @@ class Calibration(Mapping[TensorKey, Stats]):
             return tensors[key.tensor].name or f"tensor {key.tensor}"
 
         if all(name_of(key) == self.names.get(key) for key in self.states):
-            return replace(self, model=mark)
+            return replace(self, model=mark)._with_intermediates(model)
         places: dict[str, list[TensorKey]] = {}
         for number, graph in enumerate(model.subgraphs):
             for index, tensor in enumerate(graph.tensors):
@@ -153,7 +155,21 @@ class Calibration(Mapping[TensorKey, Stats]):
             states={moved[k]: s for k, s in self.states.items()},
             names={moved[k]: self.names[k] for k in self.states},
             model=mark,
-        )
+        )._with_intermediates(model)
+
+    def _with_intermediates(self, model: ts.Model) -> Calibration:
+        """With a range for each LSTM intermediate that is the operator's output."""
+        states, names = dict(self.states), dict(self.names)
+        for number, graph in enumerate(model.subgraphs):
+            for op in graph.operators:
+                if not lstm.has_intermediates(op) or lstm.has_projection(op):
+                    continue
+                output = TensorKey(number, op.outputs[0])
+                last = TensorKey(number, op.intermediates[4])
+                if output in states and last not in states:
+                    states[last] = states[output]
+                    names[last] = graph.tensors[last.tensor].name or f"tensor {last.tensor}"
+        return replace(self, states=states, names=names)
 
     def merge(self, other: Calibration) -> Calibration:
         """Both calibrations as one: this one's samples, then the other's. Associative, exact.

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import tflite_schema as ts
+from qcore.calibrate import lstm
 from qcore.calibrate.steps import Call, Program, Stretch, Watch
 from qcore.errors import RuntimeFailed
 from qcore.params import TensorKey
@@ -324,25 +325,16 @@ def build(
     )  # fmt: skip
 
 
-PROJECTION = 16  # input of an LSTM with the projection weights
-NORM = (20, 21, 22, 23)  # and with the layer normalization coefficients
-
-
 def _intermediates(
     op: ts.Operator, number: int, aliases: dict[TensorKey, TensorKey], unseen: list[TensorKey]
 ) -> None:
-    """An LSTM's intermediates 0..3 are its gates before layer normalization, 4 its output before
-    projection: without a projection the output itself. The runtime keeps none of them."""
-    if op.name not in ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM") or len(op.intermediates) != 5:
+    """Which of an LSTM's intermediates are another tensor, and which cannot be seen."""
+    if not lstm.has_intermediates(op):
         return
-
-    def present(positions: tuple[int, ...]) -> bool:
-        return any(p < len(op.inputs) and op.inputs[p] >= 0 for p in positions)
-
-    if present(NORM):
+    if lstm.has_norm(op):
         unseen.extend(TensorKey(number, t) for t in op.intermediates[:4])
     last = TensorKey(number, op.intermediates[4])
-    if present((PROJECTION,)):
+    if lstm.has_projection(op):
         unseen.append(last)
     else:
         aliases[last] = TensorKey(number, op.outputs[0])

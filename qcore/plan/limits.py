@@ -38,6 +38,30 @@ def exceeded(graph: Graph, part: SubgraphPlan, recipe: Recipe) -> dict[int, str]
     return found
 
 
+def unseen(graph: Graph, recipe: Recipe, known: Callable[[int], bool]) -> dict[int, str]:
+    """LSTMs without ranges of the values inside them that their integer kernel scales by.
+
+    These are the gates before layer normalization, and the output before a projection. known:
+    whether a tensor has a range.
+    """
+    found: dict[int, str] = {}
+    for i, op in enumerate(graph.operators):
+        spec = graph.spec(i)
+        static = recipe.mode(op.name, graph.output_names(i)) == "static"
+        if spec is None or not static or not recipe.deviates("uncalibrated"):
+            continue
+        for operand, tensor in zip(spec.intermediates, op.intermediates or ()):
+            gate = operand.name.endswith("_gate")
+            user = operand.name.replace("_gate", "_layer_norm") if gate else "projection_weights"
+            at = spec.position(user)
+            if at < len(op.inputs) and op.inputs[at] >= 0 and not known(tensor):
+                found[i] = (
+                    f"its kernel needs the range of its {operand.name}, a value inside it, which "
+                    "the calibration does not have"
+                )
+    return found
+
+
 def _roots(graph: Graph, part: SubgraphPlan) -> dict[int, str]:
     """Roots whose input has integers for negative values, and may come to hold one."""
     found: dict[int, str] = {}

@@ -14,6 +14,8 @@ from qcore.calibrate import Calibration, calibrate, fingerprint
 from qcore.errors import BadInput, NotCalibrated
 from qcore.observers import HistogramObserver, MinMaxState, MovingAverage
 from qcore.params import Stats, TensorKey
+from qcore.prepare import prepare
+from qcore.recipe import recipe
 from tests.calibrate import graphs
 
 SAMPLES = [np.float32([[0.1, -2.5, 3e-7, 7.0]]), np.float32([[1 / 3, 1e30, -1e-40, 0.0]])]
@@ -142,3 +144,20 @@ def test_display() -> None:
     assert "<a>[b]" in text.getvalue() and "minmax" in text.getvalue()
     assert "&lt;a&gt;[b]" in found._repr_html_() and "<a>" not in found._repr_html_()
     assert repr(found).startswith("Calibration(3 tensors, minmax, 1 sample (litert")
+
+
+def test_ranges_of_a_model_without_lstm_intermediates_serve_the_one_with_them():
+    whole = graphs.lstm()
+    graph = whole.subgraphs[0]
+    bare = whole.replace(
+        subgraphs=(
+            graph.replace(operators=tuple(op.replace(intermediates=()) for op in graph.operators)),
+        )
+    )
+    made = calibrate(bare, [np.ones(graph.tensors[graph.inputs[0]].shape, np.float32)])
+    prepared = prepare(bare, recipe("int8"))
+    (op,) = (o for o in prepared.subgraphs[0].operators if o.intermediates)
+    found = made.for_model(prepared)
+    assert TensorKey(0, op.intermediates[4]) not in made
+    assert found[TensorKey(0, op.intermediates[4])] == found[TensorKey(0, op.outputs[0])]
+    assert TensorKey(0, op.intermediates[0]) not in found

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import tflite_schema as ts
-from qcore.calibrate import calibrate
-from qcore.errors import RuntimeFailed
+from qcore.calibrate import Calibration, calibrate
+from qcore.errors import CannotQuantize, RuntimeFailed
 from qcore.peers import tflite
 from qcore.prepare import prepare
 from qcore.quantize import quantize
@@ -338,6 +338,38 @@ def lstm(
 def test_lstm(case, quantizer):
     result = both(quantizer, lstm(**LSTMS[case]), like())
     assert result.same and result.tensors >= 20, result.differences
+
+
+@pytest.mark.parametrize("name", ["int8", "int8_legacy"])
+@pytest.mark.parametrize("case", ["projection", "layer norm", "layer norm, cifg"])
+def test_an_lstm_without_ranges_of_its_inner_values_stays_float(name, case):
+    """An integer LSTM without them is refused by the runtime or computes noise."""
+    from tests.twin.runs import Runner
+
+    model = lstm(**LSTMS[case])
+    (graph,) = model.subgraphs
+    inner = next(op.intermediates for op in graph.operators if "LSTM" in op.name)
+    tensors = [
+        t.replace(quantization=None) if i in inner else t for i, t in enumerate(graph.tensors)
+    ]
+    bare = model.replace(subgraphs=(graph.replace(tensors=tuple(tensors)),))
+
+    def made(source: ts.Model, **deviations: bool):
+        found = recipe(name).replace(deviations=deviations)
+        result = quantize(source, found, Calibration.from_model(source))
+        steps = result.plan.subgraphs[0].steps
+        return result, next(s for s in steps if "LSTM" in s.name)
+
+    assert made(model)[1].mode == "int8"
+    if case != "projection":
+        assert made(bare, uncalibrated=False)[1].mode == "int8"
+    elif name == "int8_legacy":
+        with pytest.raises(CannotQuantize, match=r"effective_hidden.*'uncalibrated'"):
+            made(bare, uncalibrated=False)
+    result, step = made(bare)
+    assert step.mode == "float32" and "which the calibration does not have" in step.note
+    with Runner() as runner:
+        assert runner.refusal(result.to_bytes()) is None
 
 
 def test_svdf(quantizer):

@@ -32,7 +32,9 @@ def plan_subgraph(graph: Graph, recipe: Recipe, calibration: Any) -> SubgraphPla
     BadStatistics for a range that is not finite, BadRecipe for a rule that is missing.
     """
     ranges = calibrated_ranges(graph, calibration)
-    beyond: dict[int, str] = {}
+    choices = choose(graph, recipe, ranges, {})
+    beyond = limits.unseen(graph, recipe, lambda t: t in ranges)
+    beyond = {i: reason for i, reason in beyond.items() if choices[i].dtype is not None}
     while True:
         choices = choose(graph, recipe, ranges, beyond)
         part = Draft(graph, recipe, ranges, choices).plan()

@@ -216,7 +216,11 @@ def _bias_scale(
         scale = np.float32(1.0)
         for name in product.operands:
             params = draft.forms[form(name)].params
-            assert params is not None
+            if params is None:
+                raise CannotQuantize(
+                    f"{draft.graph.where(i)} needs the range of its {name}, which is not "
+                    "calibrated; allow the deviation 'uncalibrated' to leave it float"
+                )
             scale = np.float32(scale * params.scale[0])
         return np.atleast_1d(np.float32(scale * np.float32(product.factor))), None
     raise AssertionError(f"{spec.name} says nothing of the scale of {wanted.name}")

@@ -40,7 +40,8 @@ def plan_subgraph(
     input and output types; bodies of control flow keep float32 at their ends, as their callers do.
     """
     ranges = calibration or {}
-    beyond: dict[int, str] = {}
+    inside = limits.unseen(graph, recipe, lambda t: graph.key(t) in ranges)
+    beyond = {graph.operators[i].outputs[0]: reason for i, reason in inside.items()}
     while True:
         plan = _plan(Problem(graph, recipe, ranges, beyond=beyond))
         found = {**limits.exceeded(graph, plan, recipe), **_divisions(graph, plan, recipe, ranges)}
