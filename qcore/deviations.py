@@ -152,7 +152,8 @@ DEVIATIONS: dict[str, Deviation] = {
         what="leaves an operator float whose input gets its scale by a tie that the work list had "
         "passed before there was one to hand on, as behind a second slice of one tensor",
         instead="hands the scale on to it",
-        why="it has an integer kernel, and its neighbours are integer",
+        why="it has an integer kernel and integer neighbours; off, since the converter's file runs",
+        default=False,
     ),
     "shared_weights": Deviation(
         what="quantizes a constant that is a weight of one operator and data, or a weight along "

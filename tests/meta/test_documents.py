@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -101,3 +102,16 @@ def test_the_shell_command_runs(tmp_path, monkeypatch, capsys):
     (command,) = [line for line in lines if line.startswith("qcore ")]
     assert run(shlex.split(command)[1:]) == 0, capsys.readouterr().err
     assert (tmp_path / "symbols_int8.tflite").is_file()
+
+
+MAKERS = sorted((ROOT / "docs").glob("make_*.py"))
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda path: path.stem)
+def test_made_documents_are_current(maker, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(maker.parent))
+    document = runpy.run_path(str(maker))["DOCUMENT"]
+    assert document.problem() is None
+    stale = tmp_path / document.name
+    stale.write_text(document.text() + "more", "utf-8")
+    assert document.command in document.problem(stale)
