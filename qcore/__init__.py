@@ -20,9 +20,11 @@ _PUBLIC = {
     "load": ("tflite_schema", "read"),
     "calibrate": ("qcore.calibrate", "calibrate"),
     "quantize": ("qcore.quantize", "quantize"),
+    "apply_plan": ("qcore.quantize", "apply_plan"),
     "inspect": ("qcore.inspect", "inspect"),
     "diff": ("qcore.diff", "diff"),
     "Calibration": ("qcore.calibrate", "Calibration"),
+    "Plan": ("qcore.plan", "Plan"),
     "Recipe": ("qcore.recipe", "Recipe"),
     "Rule": ("qcore.recipe", "Rule"),
     "recipe": ("qcore.recipe", "recipe"),
@@ -36,6 +38,7 @@ _PUBLIC = {
     "metrics": ("qcore.metrics", ""),
     "observers": ("qcore.observers", ""),
     "peers": ("qcore.peers", ""),
+    "rounding": ("qcore.rounding", ""),
     "schemes": ("qcore.schemes", ""),
 }
 
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from qcore import metrics as metrics
     from qcore import observers as observers
     from qcore import peers as peers
+    from qcore import rounding as rounding
     from qcore import schemes as schemes
     from qcore.calibrate import Calibration as Calibration
     from qcore.calibrate import calibrate as calibrate
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
     from qcore.params import Affine as Affine
     from qcore.params import Stats as Stats
     from qcore.params import TensorKey as TensorKey
+    from qcore.plan import Plan as Plan
+    from qcore.quantize import apply_plan as apply_plan
     from qcore.quantize import quantize as quantize
     from qcore.recipe import Recipe as Recipe
     from qcore.recipe import Rule as Rule

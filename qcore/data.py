@@ -29,7 +29,7 @@ from qcore.errors import BadInput
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 RESAMPLING = ("bilinear", "bicubic", "nearest", "box", "lanczos")
-NAMES = {"calibration": (("x_calib", "x"), ()), "evaluation": (("x_test", "x"), ("y_test", "y"))}
+NAMES = {"calibration": ("x_calib", "x"), "evaluation": ("x_test", "x")}
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
             )
         return found
 
-    inputs = pick(x, NAMES[part][0], "x")
+    inputs = pick(x, NAMES[part], "x")
     default_y = tuple("y" + inputs[0][1:] for _ in (0,) if inputs[0].startswith("x"))
     labels = pick(y, default_y if x is None else (), "y")
     lengths = [_header(path, n)[0] for n in inputs + labels]

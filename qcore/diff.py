@@ -89,8 +89,11 @@ class Diff:
         return {"same": self.same, "counts": self.counts(), **dataclasses.asdict(self)}
 
 
-def diff(a: ts.Model, b: ts.Model) -> Diff:
-    """Compare two loaded models; nothing is run."""
+def diff(a: Any, b: Any) -> Diff:
+    """Compare two models, each a Model, path, bytes or quantized result; nothing is run."""
+    from qcore.peers.interpreter import read_model
+
+    a, b = read_model(a), read_model(b)
     found: list[Change] = []
     compared = 0
     if len(a.subgraphs) != len(b.subgraphs):

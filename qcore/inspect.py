@@ -104,8 +104,14 @@ class Inspection:
         )
 
 
-def inspect(model: ts.Model) -> Inspection:
-    """Look at a loaded model. Reads no constant, so it is quick for a file of any size."""
+def inspect(model: Any) -> Inspection:
+    """Look at a Model, path, bytes or quantized result.
+
+    Reads no constant, so it is quick for a file of any size.
+    """
+    from qcore.peers.interpreter import read_model
+
+    model = read_model(model)
     users = Counter(t.buffer for sub in model.subgraphs for t in sub.tensors)
     constants: Counter[str] = Counter()
     seen: set[int] = set()

@@ -17,6 +17,7 @@ import numpy as np
 
 import tflite_schema as ts
 from kernels import packing
+from qcore.errors import BadInput
 from qcore.graph import Graph, graphs
 from qcore.params import Affine, Stats
 from qcore.plan.values import Form, Plan, Step, SubgraphPlan
@@ -131,7 +132,11 @@ def _stored_bytes(dtype: str, size: int) -> int:
 
 
 def lower(model: ts.Model, plan: Plan) -> tuple[ts.Edit, ...]:
-    """Edits that turn `model` (prepared) into the file that `plan` describes."""
+    """Edits that turn `model` (prepared) into the file that `plan` describes.
+
+    Raises BadInput for a plan that is not of this model, or whose numbers lead nowhere.
+    """
+    _check(model, plan)
     editor = ts.Editor(model)
     moved: dict[int, tuple[dict[int, int], dict[int, int]]] = {}
     # Equal constants share a buffer, those of different subgraphs too.
@@ -140,6 +145,47 @@ def lower(model: ts.Model, plan: Plan) -> tuple[ts.Edit, ...]:
         moved[graph.subgraph] = _lower_subgraph(editor, graph, part, encoded)
     _lower_signatures(editor, model, moved)
     return editor.edits
+
+
+def _check(model: ts.Model, plan: Plan) -> None:
+    """What an edited plan, or one of another model, can get wrong."""
+    if len(plan.subgraphs) != len(model.subgraphs):
+        raise BadInput(
+            f"the plan has {len(plan.subgraphs)} subgraphs and the model {len(model.subgraphs)}; "
+            "give the model that it was made for (`quantized.source`)"
+        )
+    for graph, part in zip(graphs(model), plan.subgraphs, strict=True):
+        names = tuple(t.name or "" for t in graph.tensors)
+        if plan.names and plan.names[graph.subgraph] != names:
+            raise BadInput(
+                f"the plan is of a model with other tensors in subgraph {graph.subgraph}; give the "
+                "model that it was made for (`quantized.source`)"
+            )
+        forms, operators = len(part.forms), len(graph.operators)
+        used = [("inputs", part.inputs), ("outputs", part.outputs)]
+        for i, step in enumerate(part.steps):
+            forms_of = (*step.inputs, *step.outputs, *step.intermediates)
+            used.append((f"step {i} ({step.name})", forms_of))
+            if step.source is not None and not 0 <= step.source < operators:
+                raise BadInput(
+                    f"step {i} of the plan stands for operator {step.source} of subgraph "
+                    f"{graph.subgraph}, which has {operators}; mend the plan"
+                )
+        for what, numbers in used:
+            if bad := [f for f in numbers if not -1 <= f < forms]:
+                raise BadInput(
+                    f"{what} of subgraph {graph.subgraph} of the plan names form {bad[0]}, and "
+                    f"there are {forms}; mend the plan"
+                )
+        for number, form in enumerate(part.forms):
+            if not 0 <= form.tensor < len(names) or form.dtype.upper() not in _TYPES:
+                raise BadInput(
+                    f"form {number} of subgraph {graph.subgraph} of the plan is tensor "
+                    f"{form.tensor} as {form.dtype!r}, which does not exist; mend the plan"
+                )
+
+
+_TYPES = ts.TensorType.__members__
 
 
 def _lower_subgraph(

@@ -1,7 +1,7 @@
 """Plugs with a name: schemes, roundings and observers, saved and found by key.
 
-A plug is a frozen dataclass with a class attribute `key`. In JSON and TOML it is its key, or a
-table with the key and the fields that are not at their default.
+A plug is a frozen dataclass with a class attribute `key`, the name of the class if it sets none. In
+JSON and TOML it is its key, or a table with the key and the fields that are not at their default.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ class Plug:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "key" in cls.__dict__:
-            Plug._registry[cls.family, cls.key] = cls
+        if "family" in cls.__dict__:
+            return  # the base of a family, which no recipe names
+        if "key" not in cls.__dict__:
+            cls.key = cls.__name__  # not the parent's: the plan would name another arithmetic
+        Plug._registry[cls.family, cls.key] = cls
 
     def to_json(self) -> Any:
         """The key, or {"key": ..., field: value, ...} when a field is not at its default."""

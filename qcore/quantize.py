@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import tflite_schema as ts
 from qcore import patch
-from qcore.errors import NotCalibrated
+from qcore.errors import BadInput, NotCalibrated
 from qcore.plan import Plan, needs_calibration, plan
 from qcore.prepare import prepare
 from qcore.recipe import Recipe
@@ -28,6 +28,10 @@ class Quantized:
     plan: Plan
     edits: tuple[ts.Edit, ...]
 
+    def __repr__(self) -> str:
+        operators = sum(len(part.steps) for part in self.plan.subgraphs)
+        return f"Quantized(recipe {self.plan.recipe}, {operators} operators)"
+
     @cached_property
     def model(self) -> ts.Model:
         """The quantized model as a frozen value (constants still deferred)."""
@@ -43,24 +47,27 @@ class Quantized:
 
 
 def quantize(
-    model: ts.Model,
+    model: Any,
     recipe: str | Path | Recipe = "int8",
     calibration: Any = None,
     **options: Any,
 ) -> Quantized:
     """Quantizes a float model.
 
+    model: a Model, path or bytes.
     recipe: a name ("int8", "int8_float_io", "int16x8", "dynamic", "weight_only", "float16", ...),
         a TOML or JSON file, or a Recipe.
     calibration: a Calibration, or samples (any iterable) to make one from; not needed by recipes
         without static operators.
-    options: passed to `calibrate` when samples are given (observer, runtime, threads, progress).
+    options: passed to `calibrate` when samples are given (observer, runtime, threads ...).
 
     Raises NotCalibrated where ranges are needed and missing, CannotQuantize for a model that the
     recipe cannot be applied to, BadRecipe, BadSample.
     """
+    from qcore.peers.interpreter import read_model
+
     recipe = find_recipe(recipe)
-    prepared = prepare(model, recipe)
+    prepared = prepare(read_model(model), recipe)
     ranges = _ranges(prepared, recipe, calibration, options)
     made = plan(prepared, recipe, ranges)
     if ranges is not None:
@@ -69,7 +76,11 @@ def quantize(
 
 
 def apply_plan(prepared: ts.Model, made: Plan) -> Quantized:
-    """The quantized model that a plan, perhaps an edited one, describes."""
+    """The quantized model that a plan, perhaps an edited one, describes.
+
+    prepared: the model that the plan was made for, `Quantized.source` (tensors keep their numbers).
+    Raises BadInput for a plan of another model or with numbers of forms that it does not have.
+    """
     return Quantized(prepared, made, patch.lower(prepared, made))
 
 
@@ -85,5 +96,9 @@ def _ranges(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str
             "Calibration as `calibration` (on the command line: --data or --calibration)"
         )
     if isinstance(calibration, Calibration):
+        if options:
+            raise BadInput(
+                f"{next(iter(options))} is about samples, and a Calibration was given; leave it out"
+            )
         return calibration.for_model(model)
     return calibrate(model, calibration, **options)

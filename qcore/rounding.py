@@ -19,7 +19,7 @@ from qcore.plugs import Plug
 
 @dataclass(frozen=True)
 class Rounding(Plug):
-    """Base of every rounding. Subclass, set `key`, write `encode`."""
+    """Base of every rounding. Subclass as a frozen dataclass and write `encode`; `key` names it."""
 
     family: ClassVar[str] = "rounding"
 

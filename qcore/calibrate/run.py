@@ -59,6 +59,7 @@ def calibrate(
     Raises BadSample (with the sample's number), BadInput, RuntimeFailed.
     """
     chosen = find(observer)
+    _check_importable(chosen)
     notes: list[str] = []
     if chosen.runtime is not None:
         if installed(chosen.runtime):
@@ -251,6 +252,17 @@ def _frame(bound: Bound) -> tuple[int, int, Any]:
 
 def _name(model: ts.Model, key: TensorKey) -> str:
     return model.subgraphs[key.subgraph].tensors[key.tensor].name or f"tensor {key.tensor}"
+
+
+def _check_importable(observer: Observer) -> None:
+    """Raises BadInput for an observer whose classes the child process could not import."""
+    for kind in (type(observer), observer.state):
+        if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+            raise BadInput(
+                f"{kind.__qualname__} of observer {observer.key!r} is defined in a script, a "
+                "notebook or a function, and observers run in a child process; move it to a "
+                "module that can be imported"
+            )
 
 
 def _check(nonfinite: str | None, state: str, threads: int | None, limit: int | None) -> None:

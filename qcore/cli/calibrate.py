@@ -34,6 +34,7 @@ def command(
 
     if samples.data is None:
         raise typer.BadParameter("ranges come from samples; give --data")
+    shared.check_output(output)
     loaded = shared.load(model)
     found = qcore.calibrate(loaded, samples.open(loaded), **samples.options())
     found.save(output)

@@ -84,6 +84,9 @@ def command(
     if calibration is not None and samples.given():
         raise typer.BadParameter(f"--{samples.given()[0]} is about --data, not about --calibration")
     wanted = _adjusted(qcore.recipe(recipe), rule or (), set_ or ())
+    for path in (output, plan):
+        if path is not None:
+            shared.check_output(path)
     loaded = shared.load(model)
     if output.exists() and output.samefile(model):
         raise BadInput(f"{output} is the model itself; give another name with -o")
@@ -119,10 +122,11 @@ def _adjusted(recipe: Recipe, rules: Any, fields: Any) -> Recipe:
         if not isinstance(table, dict) or last == "rule":
             raise typer.BadParameter(f"--set {text}: {name} is not a field of a recipe")
         table[last] = value
-    made = Recipe.from_json(data) if fields else recipe
+    made = Recipe.from_json(data, recipe.name) if fields else recipe
     for text in rules:
         table = dict(_assignment("--rule", part) for part in text.split(","))
-        made = Recipe.from_json({**made.to_json(), "rule": [*made.to_json()["rule"], table]})
+        data = made.to_json()
+        made = Recipe.from_json({**data, "rule": [*data["rule"], table]}, made.name)
     return made
 
 

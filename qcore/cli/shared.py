@@ -111,6 +111,16 @@ def bytes_text(count: int) -> str:
     )
 
 
+def check_output(path: Path) -> None:
+    """Raises BadInput, before any work is done, where no file can be written at `path`."""
+    from qcore.errors import BadInput
+
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; give the name of a file to write")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: there is no folder {path.parent} to write it to; make it first")
+
+
 def load(path: Path) -> ts.Model:
     """The model in a file; errors name the file."""
     import tflite_schema as ts

@@ -1,6 +1,7 @@
 """Observers: what is recorded of each tensor while a float model runs on samples.
 
-One observer a file. `find(observer)` takes an Observer, its key, or its JSON.
+One observer a file; one of your own stands in a module that the child process can import.
+`find(observer)` takes an Observer, its key, or its JSON.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ class Child:
         try:
             self._send(("call", self.target, args, kwargs))
             sent = received = 0
-            for item in items or ():
+            for item in () if items is None else items:
                 while ahead is not None and sent - received >= ahead:
                     kind, value = self._answer()
                     if kind != "yield":

@@ -75,11 +75,11 @@ def quantize(
 
 
 def convert(model: Any, samples: Iterable[Any] | None = None, recipe: str = "int8") -> Any:
-    """As `quantize`, from a `tflite_schema.Model` or bytes to a Model."""
+    """As `quantize`, from a Model, path or bytes to a Model."""
     import tflite_schema as ts
+    from qcore.peers.interpreter import read_model
 
-    data = model if isinstance(model, (bytes, bytearray, memoryview)) else ts.to_bytes(model)
-    return ts.read(quantize(bytes(data), recipe, samples).data)
+    return ts.read(quantize(ts.to_bytes(read_model(model)), recipe, samples).data)
 
 
 class _Callable(ModuleType):

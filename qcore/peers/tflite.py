@@ -111,7 +111,7 @@ class Quantizer:
         return _last(
             self._child("legacy", B).stream(
                 bytes(data), Items(), activations, input_type, output_type, bias, allow_float,
-                per_channel, items=samples or (),
+                per_channel, items=() if samples is None else samples,
             )
         )  # fmt: skip
 
@@ -149,16 +149,18 @@ def _last(stream: Iterator[Any]) -> Any:
 def convert(model: Any, samples: Iterable[Any], recipe: str = "int8") -> Any:
     """The model that TFLiteConverter's post-training quantization would make.
 
-    model: a `tflite_schema.Model` or the bytes of a .tflite.  samples: as for `qcore.calibrate`.
+    model: a Model, path or bytes.  samples: arrays, tuples in the order of the graph's inputs, or
+    dicts by input name.
     recipe: "int8", "int8_float_io" (A) or "int16x8" (B).  Returns a Model.
     Float16 constants and LSTM intermediates are prepared as by our own recipes, since both
     quantizers refuse or crash otherwise.
     """
     import tflite_schema as ts
+    from qcore.peers.interpreter import read_model
     from qcore.prepare import prepare
     from qcore.recipe import recipe as find_recipe
 
-    model = ts.read(model) if isinstance(model, (bytes, bytearray, memoryview)) else model
+    model = read_model(model)
     found = find_recipe(recipe)
     if found.name not in ("int8", "int8_float_io", "int16x8"):
         raise BadRecipe(

@@ -22,7 +22,8 @@ def needs_calibration(model: ts.Model, recipe: Recipe) -> bool:
 def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:
     """Plans every subgraph of a prepared model: first what is static, then weights alone.
 
-    Raises NotCalibrated where a static operator has no ranges to go by at all.
+    Raises NotCalibrated where a static operator has no ranges to go by at all, BadRecipe where the
+    rules ask for weights that no integer kernel takes.
     """
     from qcore.plan import common, weights
 
@@ -32,6 +33,7 @@ def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:
     for graph in graphs(model):
         if _has_static(graph, recipe):
             part = _static(recipe.dialect).plan_subgraph(graph, recipe, calibration)
+            common.check_weights(graph, part)
         else:
             part = common.float_plan(graph)
         parts.append(weights.plan_weights(graph, part, recipe))

@@ -8,6 +8,7 @@ import numpy as np
 
 import tflite_schema as ts
 from kernels import ranges, reductions
+from kernels.opspec import Role
 from kernels.ranges import IntRange
 from qcore.errors import BadRecipe, BadStatistics
 from qcore.granularity import Granularity
@@ -118,6 +119,13 @@ def choose(scheme: Scheme, stats: Stats, q: IntRange, what: str, axis: int | Non
             f"scheme {scheme.key!r} made the scale {worst} for {what}; a scale must be a positive "
             "number"
         )
+    # A range so small that its scale leaves float32 may have scale 0, as the converter's has.
+    width = np.maximum(stats.hi, 0.0) - np.minimum(stats.lo, 0.0)
+    if ((params.scale == 0) & (width >= 256 * SMALLEST_NORMAL)).any():
+        raise BadStatistics(
+            f"scheme {scheme.key!r} made the scale 0 for {what}, whose range is wider; a scale must"
+            " be a positive number"
+        )
     if (params.zero_point < q.qmin).any() or (params.zero_point > q.qmax).any():
         worst = params.zero_point[np.argmax(np.abs(params.zero_point))]
         raise BadStatistics(
@@ -190,6 +198,10 @@ def constant_form(
     if q is None:
         q = int_range(found.dtype, found.scheme.symmetric, what)
     params = choose(found.scheme, stats, q, what, by)
+    notes = [degenerate(stats, params)]
+    if found.granularity is not None and found.granularity.kind == "blockwise":
+        whole = "per tensor" if by is None else "per channel"
+        notes.insert(0, f"{whole}: integer kernels take no blocks")
     return Form(
         tensor=tensor,
         dtype=found.dtype,
@@ -198,7 +210,7 @@ def constant_form(
         stats=stats,
         range=q,
         rounding=found.rounding or found.scheme.rounding,
-        note=degenerate(stats, params),
+        note="; ".join(filter(None, notes)) or None,
         saturated=saturation(values, stats, params, q),
     )
 
@@ -217,6 +229,40 @@ def axis_of(
             )
         return granularity.axis
     return axis
+
+
+# Operators whose int8 kernels take packed int4 weights.
+INT4_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def check_weights(graph: Graph, part: SubgraphPlan) -> None:
+    """Raises BadRecipe where an integer operator was given weights that no kernel of it takes.
+
+    Integer kernels take symmetric int8 weights, a few of them int4 beside int8 activations, and
+    what an operand's SPEC says; other types fail when the file is prepared, or compute noise.
+    """
+    for step in part.steps:
+        if step.source is None or step.mode not in ("int8", "int16x8"):
+            continue
+        for position, number in enumerate(step.inputs):
+            operand = graph.operand(step.source, position)
+            if number < 0 or operand is None or operand.role is not Role.WEIGHT:
+                continue
+            form = part.forms[number]
+            if form.params is None or form.dtype == operand.dtype:
+                continue
+            what = f"weight {graph.name(form.tensor)!r} of {graph.where(step.source)}"
+            packed = form.dtype == "int4" and step.mode == "int8" and step.name in INT4_WEIGHTS
+            if form.dtype != "int8" and not packed:
+                raise BadRecipe(
+                    f"{what} is to be {form.dtype}, which no {step.mode} kernel takes; use int8"
+                    + (f", or int4 in {', '.join(INT4_WEIGHTS)}" if step.mode == "int8" else "")
+                )
+            if form.params.zero_point.any():
+                raise BadRecipe(
+                    f"{what} has zero points other than 0, which no integer kernel takes; give "
+                    "weights a symmetric scheme"
+                )
 
 
 def saturation(values: np.ndarray, stats: Stats, params: Affine, q: IntRange) -> int:

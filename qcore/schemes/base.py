@@ -13,7 +13,7 @@ from qcore.rounding import Nearest, Rounding
 
 @dataclass(frozen=True)
 class Scheme(Plug):
-    """Base of every scheme. Subclass as a frozen dataclass, set `key`, write `choose`.
+    """Base of every scheme. Subclass as a frozen dataclass and write `choose`; `key` names it.
 
     symmetric: the zero point is always 0, so that weights may use the narrow range.
     """

@@ -86,7 +86,7 @@ def _mended(draft: Draft, form: Form, note: str | None) -> Form:
         form = form.replace(params=Affine.of(1.0))
     assert form.params is not None and form.stats is not None and form.range is not None
     bad = form.params.scale < common.SMALLEST_NORMAL
-    params, mended = draft.mended(form.params, form.stats, form.range)
+    params, mended = draft.mended(form.params, form.range)
     stats = form.stats
     if mended:  # what such a channel holds is nothing in steps of its new scale
         stats = replace(stats, lo=np.where(bad, 0.0, stats.lo), hi=np.where(bad, 0.0, stats.hi))

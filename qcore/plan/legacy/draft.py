@@ -83,11 +83,11 @@ class Draft:
             raise BadRecipe(f"no rule gives {what} a scheme; add one for its operand")
         q = common.int_range(dtype, found.scheme.symmetric, what)
         params, note = common.choose(found.scheme, stats, q, what), common.degenerate(stats)
-        params, mended = self.mended(params, stats, q)
+        params, mended = self.mended(params, q)
         note = "; ".join(n for n in (note, mended) if n) or None
         return Form(t, dtype, params, rule=found.scheme.key, stats=stats, note=note)
 
-    def mended(self, params: Affine, stats: Stats, q: IntRange) -> tuple[Affine, str | None]:
+    def mended(self, params: Affine, q: IntRange) -> tuple[Affine, str | None]:
         """Positive, normal scales in place of zero and denormal ones, and what was done."""
         if not self.recipe.deviates("zero_scale"):
             return params, None

@@ -110,6 +110,6 @@ def _integer_end(draft: Draft, f: int, wanted: str, end: str) -> int | None:
     made = _on_range(inner, wanted, end)
     assert made.params is not None
     q = common.int_range(wanted, wanted == "int16", end)
-    params, note = draft.mended(made.params, stats, q)
+    params, note = draft.mended(made.params, q)
     draft.forms[f] = draft.forms[f].replace(name=f"{draft.name(f)}_float")
     return draft.add(made.replace(params=params, note=note, name=name))
