@@ -33,7 +33,7 @@ def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:
     for graph in graphs(model):
         if _has_static(graph, recipe):
             part = _static(recipe.dialect).plan_subgraph(graph, recipe, calibration)
-            common.check_weights(graph, part)
+            common.check_weights(graph, recipe, part)
         else:
             part = common.float_plan(graph)
         parts.append(weights.plan_weights(graph, part, recipe))

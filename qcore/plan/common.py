@@ -231,32 +231,36 @@ def axis_of(
     return axis
 
 
-# Operators whose int8 kernels take packed int4 weights.
-INT4_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# Operators whose integer kernels take packed int4 weights; DEPTHWISE 16x4 computes noise.
+INT4_WEIGHTS = {
+    "int8": ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"),
+    "int16x8": ("CONV_2D", "FULLY_CONNECTED"),
+}
 
 
-def check_weights(graph: Graph, part: SubgraphPlan) -> None:
-    """Raises BadRecipe where an integer operator was given weights that no kernel of it takes.
+def check_weights(graph: Graph, recipe: Recipe, part: SubgraphPlan) -> None:
+    """Raises BadRecipe where a rule asks for weights that no kernel of an integer operator takes.
 
-    Integer kernels take symmetric int8 weights, a few of them int4 beside int8 activations, and
-    what an operand's SPEC says; other types fail when the file is prepared, or compute noise.
+    Integer kernels take symmetric int8 weights, a few of them int4, and what an operand's SPEC
+    says; other types fail when the file is prepared, or compute noise.
     """
     for step in part.steps:
-        if step.source is None or step.mode not in ("int8", "int16x8"):
+        if step.source is None or step.mode not in INT4_WEIGHTS:
             continue
         for position, number in enumerate(step.inputs):
             operand = graph.operand(step.source, position)
             if number < 0 or operand is None or operand.role is not Role.WEIGHT:
                 continue
             form = part.forms[number]
-            if form.params is None or form.dtype == operand.dtype:
-                continue
+            asked = setting(graph, recipe, step.source, position).dtype
+            if form.rounding is None or form.params is None or form.dtype != asked:
+                continue  # computed, or not as the rules say: the planner's own choice
             what = f"weight {graph.name(form.tensor)!r} of {graph.where(step.source)}"
-            packed = form.dtype == "int4" and step.mode == "int8" and step.name in INT4_WEIGHTS
+            packed = form.dtype == "int4" and step.name in INT4_WEIGHTS[step.mode]
             if form.dtype != "int8" and not packed:
                 raise BadRecipe(
-                    f"{what} is to be {form.dtype}, which no {step.mode} kernel takes; use int8"
-                    + (f", or int4 in {', '.join(INT4_WEIGHTS)}" if step.mode == "int8" else "")
+                    f"{what} is to be {form.dtype}, which no {step.mode} kernel of it takes; use "
+                    f"int8, or int4 in {', '.join(INT4_WEIGHTS[step.mode])}"
                 )
             if form.params.zero_point.any():
                 raise BadRecipe(
