@@ -11,16 +11,13 @@ from typing import Any
 
 import qcore
 from bench.results import over_corpus, show
-from qcore.deviations import DEVIATIONS
 from qcore.errors import QcoreError
 from qcore.peers import tflite
 from qcore.prepare import prepare
 from tests import corpus
 from tests.twin.compare import compare
+from tests.twin.oracle import NEEDED
 from tflite_schema.errors import SchemaError
-
-# Without these the converter takes no file of some models; the rest can be switched off.
-NEEDED = ("fold_float16", "fold_hybrid", "lstm_intermediates", "float_operators")
 
 
 def row(entry: corpus.Entry, recipe: str, count: int) -> dict[str, Any]:
@@ -38,7 +35,7 @@ def row(entry: corpus.Entry, recipe: str, count: int) -> dict[str, Any]:
     source = prepare(model, found)
     ranges = qcore.calibrate(source, entry.samples(count), observer="tflite", runtime="tensorflow")
     shipped = compare(qcore.quantize(model, found, ranges).model, theirs)
-    strict = found.replace(deviations={key: key in NEEDED for key in DEVIATIONS})
+    strict = found.like_converter((*NEEDED, "float_operators"))
     closest = compare(qcore.quantize(model, strict, ranges).model, theirs)
     return out | {
         "tensors": shipped.tensors,

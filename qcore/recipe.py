@@ -220,9 +220,10 @@ class Recipe:
     def replace(self, **changes: Any) -> Recipe:
         return dataclasses.replace(self, **changes)
 
-    def like_converter(self) -> Recipe:
-        """This recipe with every deviation switched off."""
-        return dataclasses.replace(self, deviations=dict.fromkeys(DEVIATIONS, False))
+    def like_converter(self, keep: Iterable[str] = ()) -> Recipe:
+        """This recipe with every deviation switched off, but for those of `keep`."""
+        kept = set(keep)
+        return dataclasses.replace(self, deviations={key: key in kept for key in DEVIATIONS})
 
     def to_json(self) -> dict[str, Any]:
         return {

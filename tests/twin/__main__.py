@@ -23,13 +23,19 @@ from qcore.recipe import Recipe, recipe
 from tests import corpus
 from tests.twin import graphs
 from tests.twin.compare import Comparison, compare
-from tests.twin.oracle import Quantizer, carrying, ours, theirs_legacy, theirs_mlir, unshared
+from tests.twin.oracle import (
+    NEEDED,
+    Quantizer,
+    carrying,
+    ours,
+    theirs_legacy,
+    theirs_mlir,
+    unshared,
+)
 from tests.twin.test_legacy import undefined
 
 Theirs = Callable[[Quantizer, ts.Model, Recipe], ts.Model]
 TITLE = "identical: ours and TFLite's quantizer, same ranges"
-# What a quantizer needs to accept a model at all; everything else is as the converter does it.
-NEEDED = {"fold_float16": True, "fold_hybrid": True, "lstm_intermediates": True}
 
 
 @dataclass
@@ -48,13 +54,12 @@ class Row:
 
 
 def like(name: str) -> Recipe:
-    found = recipe(name).like_converter()
-    switches = {**found.deviations, **NEEDED}
-    if found.dialect == "legacy":
-        switches["float_operators"] = True
-        # B refuses integer ends where the first or last operator stays float.
-        found = found.replace(input_type="float32", output_type="float32")
-    return found.replace(deviations=switches)
+    found = recipe(name)
+    if found.dialect == "mlir":
+        return found.like_converter(NEEDED)
+    # B refuses integer ends where the first or last operator stays float.
+    found = found.replace(input_type="float32", output_type="float32")
+    return found.like_converter((*NEEDED, "float_operators"))
 
 
 def measure(

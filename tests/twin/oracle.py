@@ -13,7 +13,10 @@ from qcore.quantize import quantize
 from qcore.recipe import Recipe
 from qcore.recipe import recipe as find_recipe
 
-__all__ = ["Quantizer", "carrying", "ours", "theirs_legacy", "theirs_mlir", "unshared"]
+__all__ = ["NEEDED", "Quantizer", "carrying", "ours", "theirs_legacy", "theirs_mlir", "unshared"]
+
+# The deviations that a quantizer needs to accept some models at all; the rest can be off.
+NEEDED = ("fold_float16", "fold_hybrid", "lstm_intermediates")
 
 
 def ours(model: ts.Model, recipe: str | Recipe = "int8") -> ts.Model:

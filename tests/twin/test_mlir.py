@@ -25,7 +25,7 @@ from tests import corpus as the_corpus
 from tests.build import Builder
 from tests.twin import graphs
 from tests.twin.compare import Comparison, compare
-from tests.twin.oracle import Quantizer, carrying, ours, theirs_mlir
+from tests.twin.oracle import NEEDED, Quantizer, carrying, ours, theirs_mlir
 
 pytestmark = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TFLite's quantizers are in the tensorflow package"
@@ -42,9 +42,7 @@ def quantizer() -> Iterator[Quantizer]:
 
 def like(name: str = "int8", **changes: object) -> Recipe:
     """The recipe as the converter applies it, but with what it needs to accept a model at all."""
-    found = recipe(name).like_converter()
-    needed = {"fold_float16": True, "fold_hybrid": True, "lstm_intermediates": True}
-    return found.replace(deviations={**found.deviations, **needed}, **changes)
+    return recipe(name).like_converter(NEEDED).replace(**changes)
 
 
 def both(quantizer: Quantizer, model: ts.Model, found: Recipe, **options: object) -> Comparison:
