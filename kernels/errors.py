@@ -17,3 +17,11 @@ class BadRange(KernelError):
 
 class NotFinite(KernelError):
     """A NaN, or an infinity where it has no meaning, reached the arithmetic."""
+
+
+class NoKernel(KernelError):
+    """The operator has no kernel for these types, options or this path."""
+
+
+class RuntimeRefuses(KernelError):
+    """The official runtime itself stops here (an error or an abort), so there is no answer."""

@@ -1,4 +1,5 @@
-"""The operators, one a file: `find("CONV_2D")` is the SPEC of `kernels/ops/conv_2d.py`.
+"""The operators, one a file: `find("CONV_2D")` is the SPEC of `kernels/ops/conv_2d.py`, and
+`compute(call, "fast")` what its kernel makes of a call.
 
 There is no list to keep: a file is known by its name (a Python keyword gets a trailing
 underscore: `if_.py`) and is imported when somebody asks for it.
@@ -7,14 +8,22 @@ underscore: `if_.py`) and is imported when somebody asks for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import MappingProxyType, ModuleType
 
-from kernels.opspec import OpSpec
+import numpy as np
 
-__all__ = ["all", "find", "module", "names"]
+from kernels.call import Call
+from kernels.errors import NoKernel
+from kernels.opspec import OpSpec
+from kernels.profile import OPTIMIZED
+
+__all__ = ["all", "compute", "find", "module", "names", "resolve"]
+
+MODES = ("fast", "reference", "real")
 
 
 @cache
@@ -45,3 +54,32 @@ def find(name: str) -> OpSpec | None:
 def all() -> Mapping[str, OpSpec]:
     """Every operator's SPEC by name."""
     return MappingProxyType({name: spec for name in names() if (spec := find(name)) is not None})
+
+
+def resolve(call: Call) -> Call:
+    """The call on the path that computes it: what XNNPACK does not take falls back to optimized.
+
+    An operator's file says what XNNPACK takes in `delegated(call) -> bool`; without it, nothing.
+    """
+    if not call.profile.is_xnnpack:
+        return call
+    delegated = getattr(module(call.name), "delegated", None)
+    if delegated is not None and delegated(call):
+        return call
+    return call.on(profile=replace(call.profile, path=OPTIMIZED.path))
+
+
+def compute(call: Call, mode: str = "fast") -> tuple[np.ndarray, ...]:
+    """Outputs of one operator, then the new values of its STATE operands.
+
+    mode: "fast", "reference" (the integers of call.profile) or "real" (inputs in real units).
+    An operator in which nothing is quantized is computed by `real` in every mode.
+    Raises NoKernel for an operator or a combination of types that has none, RuntimeRefuses where
+    the official runtime stops.
+    """
+    found = module(call.name)
+    if found is None or not hasattr(found, "real"):
+        raise NoKernel(f"{call.name} has no kernel here")
+    if mode == "real" or not call.form:
+        return found.real(call)
+    return getattr(found, mode)(resolve(call))

@@ -1,0 +1,151 @@
+"""Compiled when first called: `@jit` on the loops of a `fast` kernel.
+
+    @jit
+    def _rows(x, w, out): ...
+
+Importing an operator's file stays cheap: numba is loaded by the first call. A jitted function may
+call other jitted functions that its module imports by name (`from kernels.scalar import dbl`, not
+`scalar.dbl`). Machine code is kept on disk, in a folder named after the function's own code and
+that of everything it calls, so that a changed helper is never taken from an old cache.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cached_property, update_wrapper
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # no locks: the last writer wins
+    fcntl = None  # type: ignore[assignment]
+
+FLAGS = {"nogil": True, "error_model": "numpy"}
+
+
+def cache_folder() -> Path:
+    """Where machine code is kept: $QCORE_CACHE, else tflite-qcore in the user's cache folder."""
+    given = os.environ.get("QCORE_CACHE")
+    if given:
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "tflite-qcore"
+
+
+class Jitted:
+    """A function that numba compiles for the types of its arguments, on the first call."""
+
+    def __init__(self, function: FunctionType, **flags: Any):
+        self.function = function
+        self.flags = {**FLAGS, **flags}
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.dispatcher(*args)
+
+    @cached_property
+    def calls(self) -> dict[str, Any]:
+        """The globals that the code names, in order of name."""
+        scope = self.function.__globals__
+        used = {
+            step.argval
+            for code in _codes(self.function.__code__)
+            for step in dis.get_instructions(code)
+            if step.opname == "LOAD_GLOBAL"
+        }
+        return {name: scope[name] for name in sorted(used) if name in scope}
+
+    @cached_property
+    def digest(self) -> str:
+        """Of this code, its flags, its constants, and all jitted code that it calls."""
+        sha = hashlib.sha256(repr(sorted(self.flags.items())).encode())
+        for code in _codes(self.function.__code__):
+            sha.update(code.co_code)
+            sha.update(repr([c for c in code.co_consts if not isinstance(c, CodeType)]).encode())
+            sha.update(repr((code.co_names, code.co_varnames)).encode())
+        for name, value in self.calls.items():
+            if isinstance(value, Jitted):
+                sha.update(value.digest.encode())
+            elif isinstance(value, (int, float, str, tuple, bool)):
+                sha.update(f"{name}={value!r}".encode())
+        return sha.hexdigest()[:24]
+
+    @cached_property
+    def dispatcher(self) -> Callable[..., Any]:
+        import numba
+        from numba.core.caching import FunctionCache
+
+        scope = {
+            **self.function.__globals__,
+            **{k: v.dispatcher for k, v in self.calls.items() if isinstance(v, Jitted)},
+        }
+        plain = FunctionType(
+            self.function.__code__, scope, self.function.__name__,
+            self.function.__defaults__, self.function.__closure__,
+        )  # fmt: skip
+        plain.__module__ = self.function.__module__
+        plain.__qualname__ = self.function.__qualname__
+        made = numba.njit(**self.flags)(plain)
+        folder = cache_folder() / f"numba-{numba.__version__}-py{sys.version_info.minor}"
+        try:
+            made._cache = _cache(FunctionCache, folder / self.digest)(plain)
+        except (OSError, RuntimeError):
+            pass  # a folder that cannot be written: compile in each process
+        return made
+
+
+def jit(function: Callable[..., Any] | None = None, **flags: Any) -> Any:
+    """Decorator: `@jit`, or `@jit(parallel=True)` with flags of numba.njit."""
+    if function is None:
+        return lambda f: Jitted(f, **flags)
+    return Jitted(function, **flags)  # type: ignore[arg-type]
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    """The code object and those nested in it."""
+    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
+    return [code, *(c for i in inner for c in _codes(i))]
+
+
+def _cache(base: Any, folder: Path) -> Any:
+    """numba's cache, kept in `folder`, which changes with the code and so needs no stamp.
+
+    One process writes at a time: numba numbers the files of a function, and two writers could take
+    the same number for different types.
+    """
+
+    class Place:
+        def get_cache_path(self) -> str:
+            return str(folder)
+
+        def ensure_cache_path(self) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def get_source_stamp(self) -> str:
+            return folder.name
+
+        def get_disambiguator(self) -> str:
+            return ""
+
+    class Implementation(base._impl_class):
+        def __init__(self, function: Any):
+            self._locator = Place()
+            self._locator.ensure_cache_path()
+            self._filename_base = self.get_filename_base(function.__name__, "")
+
+    class Cache(base):
+        _impl_class = Implementation
+
+        def save_overload(self, signature: Any, data: Any) -> None:
+            with open(folder / "lock", "wb") as lock:
+                if fcntl is not None:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                super().save_overload(signature, data)
+
+    return Cache
