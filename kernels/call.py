@@ -26,8 +26,8 @@ from kernels.errors import NoKernel
 from kernels.profile import Profile
 from kernels.ranges import IntRange
 
-# How an unpacked array of a stored type is held, where the two differ.
-HELD = {"int4": "int8", "int2": "int8", "uint4": "uint8"}
+# How an unpacked array of a stored type is held, where the two differ (bfloat16: its bits).
+HELD = {"int4": "int8", "int2": "int8", "uint4": "uint8", "bfloat16": "uint16"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,9 @@ class Tensor:
             steps = self.x.reshape(*self.x.shape[:-1], -1, block).astype(np.float32)
             return (steps * self.scale[..., None]).reshape(self.x.shape)
         axis = self.axis if self.scale.size > 1 else None
-        return affine.dequantize(self.x, self.scale, zero_point, axis=axis)
+        scale = affine.along(self.scale, axis, self.x.ndim)
+        per_channel = axis if zero_point.size > 1 else None
+        return affine.dequantize(self.x, scale, affine.along(zero_point, per_channel, self.x.ndim))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,17 +166,37 @@ class Call:
         spec = find(self.name)
         at = None if spec is None else spec.weight_and_bias
         weight = self.inputs[at[0]] if at is not None and self.has(at[0]) else None
+        if at is None and spec is not None:  # recurrent operators have many weights
+            weight = self._recurrent_weight(spec)
         position = spec.data if spec is not None and spec.data is not None else 0
-        data = self.inputs[position] if self.has(position) else self.output
+        if not self.inputs and not self.outputs:  # CALL_ONCE
+            return ""
+        data = self.inputs[position] if self.has(position) else (*self.outputs, *self.inputs)[0]
         assert data is not None
         if weight is not None and weight.quantized:
             if data.dtype == "float32":
                 return "hybrid" if weight.dtype == "int8" else f"hybrid x {weight.dtype}"
-            return data.dtype if weight.dtype == "int8" else f"{data.dtype} x {weight.dtype}"
+            usual = weight.dtype == ("uint8" if data.dtype == "uint8" else "int8")
+            return data.dtype if usual else f"{data.dtype} x {weight.dtype}"
         if data.quantized:
             return data.dtype
+        if spec is not None and spec.dynamic is not None and spec.dynamic.hybrid:
+            position = spec.dynamic.operand  # BATCH_MATMUL: a second activation as the weights
+            if self.has(position) and self[position].quantized:
+                return "hybrid"
         found = next((t for t in self.outputs if t.quantized), None)
         return "" if found is None else found.dtype
+
+    def _recurrent_weight(self, spec: Any) -> Tensor | None:
+        """The first quantized weight of an operator that keeps a state."""
+        from kernels.opspec import Role
+
+        if not any(o.role is Role.STATE for o in spec.inputs):
+            return None
+        found = zip(self.inputs, spec.inputs, strict=False)
+        return next(
+            (t for t, o in found if t is not None and t.quantized and o.role is Role.WEIGHT), None
+        )
 
     def on(self, **changes: Any) -> Call:
         """This call with other fields: `call.on(profile=OPTIMIZED)`."""

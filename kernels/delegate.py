@@ -27,3 +27,20 @@ def eight_bit(t: Tensor | None) -> bool:
 def static(call: Call, *positions: int) -> bool:
     """Every operand at these positions that is there is a constant."""
     return all(call[p].constant for p in positions if call.has(p))
+
+
+def per_tensor(t: Tensor) -> bool:
+    """int8 or uint8 with one scale, whatever it is, and quantized_dimension 0."""
+    single = t.scale is not None and t.scale.size == 1
+    return t.dtype in ("int8", "uint8") and single and t.axis == 0
+
+
+def takes_shape(t: Tensor) -> bool:
+    """At most 6 axes, none of them empty."""
+    return len(t.shape) <= 6 and 0 not in t.shape
+
+
+def bad_scale(t: Tensor) -> bool:
+    """A scale that XNNPACK rejects when it has taken the operator already: zero, subnormal, or not
+    finite."""
+    return not (np.isfinite(t.s) and float(t.s) >= float(np.finfo(np.float32).tiny))

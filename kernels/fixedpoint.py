@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from kernels.errors import BadRange, NotFinite
 from kernels.ranges import IntRange
 from kernels.rounding import half_away
+from kernels.trace import note
 
 INT32_MIN = -(2**31)
 INT32_MAX = 2**31 - 1
@@ -41,7 +42,10 @@ def quantize_multiplier(factor: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     multiplier = np.where(carry, 2**30, multiplier)
     shift = np.where(carry, shift + 1, shift)
     flushed = shift < -31
-    return np.where(flushed, 0, multiplier), np.where(flushed, 0, shift)
+    multiplier, shift = np.where(flushed, 0, multiplier), np.where(flushed, 0, shift)
+    note("multiplier", multiplier, "E22")
+    note("shift", shift, "E22")
+    return multiplier, shift
 
 
 def rdhm(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -51,7 +55,9 @@ def rdhm(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     gemmlowp SaturatingRoundingDoublingHighMul, ARM vqrdmulh.
     """
     product = _int64(a) * _int64(b)
-    return np.minimum((product + (1 << 30)) >> 31, INT32_MAX)
+    high = np.minimum((product + (1 << 30)) >> 31, INT32_MAX)
+    note("high product, ties up", high, "E23", (product, 1 << 31))
+    return high
 
 
 def pot_away(x: ArrayLike, exponent: ArrayLike) -> np.ndarray:
@@ -62,14 +68,18 @@ def pot_away(x: ArrayLike, exponent: ArrayLike) -> np.ndarray:
     x, exponent = _int64(x), _int64(exponent)
     mask = (np.int64(1) << exponent) - 1
     threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + ((x & mask) > threshold)
+    shifted = (x >> exponent) + ((x & mask) > threshold)
+    note("right shift, ties away", shifted, "E24", (x, mask + 1))
+    return shifted
 
 
 def pot_up(x: ArrayLike, exponent: ArrayLike) -> np.ndarray:
     """x / 2^exponent, ties toward +infinity; exponent in [0, 62], |x| < 2^62 (E24). NEON vrshl."""
     x, exponent = _int64(x), _int64(exponent)
     half = (np.int64(1) << exponent) >> 1
-    return (x + half) >> exponent
+    shifted = (x + half) >> exponent
+    note("right shift, ties up", shifted, "E24", (x, np.int64(1) << exponent))
+    return shifted
 
 
 def wrap32(x: ArrayLike) -> np.ndarray:
@@ -123,7 +133,10 @@ def multiply_single(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np
     ruy's portable path and LiteRT builds with TFLITE_SINGLE_ROUNDING. shift in [-31, 30].
     """
     total = 31 - _int64(shift)
-    return (_int64(x) * _int64(multiplier) + (np.int64(1) << (total - 1))) >> total
+    product = _int64(x) * _int64(multiplier)
+    rounded = (product + (np.int64(1) << (total - 1))) >> total
+    note("one rounding, ties up", rounded, "E26", (product, np.int64(1) << total))
+    return rounded
 
 
 def multiply_float64(x: ArrayLike, factor: ArrayLike) -> np.ndarray:
@@ -131,7 +144,10 @@ def multiply_float64(x: ArrayLike, factor: ArrayLike) -> np.ndarray:
 
     Reference FULLY_CONNECTED. x int32, or int64 below 2^53; |product| must stay below 2^63.
     """
-    return half_away(_int64(x).astype(np.float64) * np.asarray(factor, np.float64)).astype(np.int64)
+    product = _int64(x).astype(np.float64) * np.asarray(factor, np.float64)
+    rounded = half_away(product).astype(np.int64)
+    note("float64 product, ties away", rounded, "E27", (product, 1))
+    return rounded
 
 
 def reduce_multiplier(multiplier: ArrayLike) -> np.ndarray:
@@ -148,7 +164,9 @@ def multiply_int64(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np.
     """
     total = 15 - _int64(shift)
     product = _int64(x) * reduce_multiplier(multiplier)
-    return wrap32((product + (np.int64(1) << (total - 1))) >> total)
+    rounded = wrap32((product + (np.int64(1) << (total - 1))) >> total)
+    note("16-bit multiplier, ties up", rounded, "E26", (product, np.int64(1) << total))
+    return rounded
 
 
 def xnnpack_scale(
@@ -170,8 +188,9 @@ def requantize_xnnpack(
     capped = np.minimum(product, np.float32(qmax - zero_point))
     # The official conversion saturates far below; any bound under qmin gives the same clamp.
     floor = np.float32(qmin - zero_point - 1)
-    steps = np.rint(np.maximum(capped, floor)).astype(np.int64) + zero_point
-    return np.clip(steps, qmin, qmax)
+    steps = np.rint(np.maximum(capped, floor)).astype(np.int64)
+    note("float32 product, ties to even", np.rint(product), "E28", (product, 1))
+    return np.clip(steps + zero_point, qmin, qmax)
 
 
 def _high(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

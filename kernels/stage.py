@@ -18,7 +18,7 @@ from kernels import fixedpoint as fp
 from kernels.errors import NotFinite
 from kernels.jit import jit
 from kernels.ranges import IntRange
-from kernels.scalar import clip, dbl, float64, m64, single, up, xf
+from kernels.scalar import INT32_MAX, INT32_MIN, clip, dbl, float64, m64, single, up, wrap32, xf
 from kernels.trace import note
 
 
@@ -83,9 +83,13 @@ class Stage:
         note("factor", self.factor, "E13")
         if self.rule is Rule.XF:
             out = fp.requantize_xnnpack(acc, self.factor, self.zero_point, self.qmin, self.qmax)
+            self._note(out)
             return out.astype(self.dtype)
         if self.rule is Rule.F64:
             steps = fp.multiply_float64(acc, self.factor)
+            # The C cast to int32 gives INT32_MIN for what does not fit, and adding z may wrap.
+            steps = np.where(np.abs(steps) <= fp.INT32_MAX, steps, fp.INT32_MIN)
+            steps = fp.wrap32(steps + self.zero_point) - self.zero_point
         else:
             multiplier, shift = fp.quantize_multiplier(self.factor)
             if self.rule in LANES:
@@ -93,8 +97,13 @@ class Stage:
             else:
                 steps = _MULTIPLY[self.rule](acc, multiplier, shift)
         out = np.clip(steps + self.zero_point, self.qmin, self.qmax)
-        note("output", out)
+        self._note(out)
         return out.astype(self.dtype)
+
+    def _note(self, out: np.ndarray) -> None:
+        note("zero point", self.zero_point, "E1")
+        note("clamp, lower end", self.qmin, "E29")
+        note("clamp, upper end", self.qmax, "E29")
 
     def parameters(self, channels: int) -> Parameters:
         """For jitted code; factors repeated to `channels` (the length of the last axis)."""
@@ -131,6 +140,8 @@ def requantize(acc, c, p):
         return xf(acc, np.float32(p.factor[c]), p.zero_point, p.qmin, p.qmax)
     if p.rule == 3:
         steps = float64(acc, p.factor[c])
+        steps = steps if abs(steps) <= INT32_MAX else INT32_MIN
+        steps = wrap32(steps + p.zero_point) - p.zero_point
     elif p.rule == 4:
         steps = m64(acc, p.multiplier[c], p.shift[c])
     elif p.rule == 2:
@@ -140,3 +151,43 @@ def requantize(acc, c, p):
     else:
         steps = up(acc, p.multiplier[c], p.shift[c])
     return clip(steps + p.zero_point, p.qmin, p.qmax)
+
+
+@jit
+def requantize_rows(acc, p, out):
+    """`requantize` of every acc (R, C) into out (R, C), with the rule taken out of the loops, which
+    then run as vectors."""
+    rows, channels = acc.shape
+    z, lo, hi = np.int64(p.zero_point), np.int64(p.qmin), np.int64(p.qmax)
+    if p.rule == 5:
+        factor = p.factor.astype(np.float32)
+        for row in range(rows):
+            for c in range(channels):
+                out[row, c] = xf(np.int64(acc[row, c]), factor[c], z, lo, hi)
+    elif p.rule == 2 or p.rule == 4:
+        total = np.int64(31 if p.rule == 2 else 15) - p.shift
+        nudge = np.int64(1) << (total - np.int64(1))
+        for row in range(rows):
+            for c in range(channels):
+                steps = (np.int64(acc[row, c]) * p.multiplier[c] + nudge[c]) >> total[c]
+                if p.rule == 4:
+                    steps = np.int64(np.int32(steps))
+                out[row, c] = min(max(steps + z, lo), hi)
+    elif p.rule == 3:
+        for row in range(rows):
+            for c in range(channels):
+                out[row, c] = requantize(np.int64(acc[row, c]), c, p)
+    else:
+        left, right = np.maximum(p.shift, 0), np.maximum(-p.shift, 0)
+        half = (np.int64(1) << right) >> np.int64(1)
+        tilt = half.copy()  # ties of negative numbers: -1 sends them down, 0 lets them go up
+        limit = p.limit if p.rule >= 6 else 0
+        for c in range(channels):
+            tilt[c] = -1 if right[c] > 0 and p.rule != 1 and c >= limit else 0
+        for row in range(rows):
+            for c in range(channels):
+                x = np.int64(np.int32(np.int64(acc[row, c]) << left[c]))
+                high = (x * p.multiplier[c] + np.int64(1 << 30)) >> np.int64(31)
+                high = min(high, np.int64(INT32_MAX))
+                steps = (high + half[c] + ((high >> np.int64(63)) & tilt[c])) >> right[c]
+                out[row, c] = min(max(steps + z, lo), hi)

@@ -20,6 +20,12 @@ _PUBLIC = {
     "load": ("tflite_schema", "read"),
     "calibrate": ("qcore.calibrate", "calibrate"),
     "quantize": ("qcore.quantize", "quantize"),
+    "run": ("qcore.execute", "run"),
+    "Executor": ("qcore.execute", "Executor"),
+    "fingerprint": ("qcore.fingerprint", "fingerprint"),
+    "explain": ("qcore.explain", "explain"),
+    "verify": ("qcore.verify", "verify"),
+    "Profile": ("kernels.profile", "Profile"),
     "apply_plan": ("qcore.quantize", "apply_plan"),
     "inspect": ("qcore.inspect", "inspect"),
     "diff": ("qcore.diff", "diff"),
@@ -54,6 +60,11 @@ if TYPE_CHECKING:
     from qcore.calibrate import calibrate as calibrate
     from qcore.diff import diff as diff
     from qcore.errors import QcoreError as QcoreError
+    from kernels.profile import Profile as Profile
+    from qcore.execute import Executor as Executor
+    from qcore.execute import run as run
+    from qcore.explain import explain as explain
+    from qcore.fingerprint import fingerprint as fingerprint
     from qcore.granularity import Granularity as Granularity
     from qcore.inspect import inspect as inspect
     from qcore.params import Affine as Affine
@@ -65,6 +76,7 @@ if TYPE_CHECKING:
     from qcore.recipe import Recipe as Recipe
     from qcore.recipe import Rule as Rule
     from qcore.recipe import recipe as recipe
+    from qcore.verify import verify as verify
     from tflite_schema import read as load  # noqa: F401
 
 __all__ = [*_PUBLIC]

@@ -29,6 +29,10 @@ class CannotQuantize(QcoreError):
     """The model as a whole cannot take this recipe."""
 
 
+class CannotRun(QcoreError):
+    """An operator of the model has no kernel here, or cannot compute what it was given."""
+
+
 class RuntimeFailed(QcoreError):
     """An official runtime in a child process refused, crashed, hung or ran out of memory.
 

@@ -20,10 +20,26 @@ ROOT = Path(
 )
 MISSING = f"no corpus at {ROOT}; set QCORE_CORPUS to its folder"
 
+_PHOTO = {"data": "photos", "crop": 1.0, "mean": 127.5, "std": 127.5}
+# Real inputs of the quantized models that have no float model beside them, and of two that have one
+# with random inputs: pictures, and bands of the spectrum of a recording.
+QUANTIZED_INPUTS: dict[str, dict[str, Any]] = {
+    "mlperf_resnet8": {"data": "cifar10_sample.npz", "mean": 0.0, "std": 1.0, "shape": [32, 32, 3]},
+    "mlperf_kws_dscnn": {"data": "spectrum", "shape": [49, 10, 1], "low": -120.0, "high": 25.0},
+    "mlperf_ad_autoencoder": {"data": "spectrum", "shape": [640], "low": -80.0, "high": 14.0},
+    "mlperf_sww": {"data": "spectrum", "shape": [30, 1, 40], "low": 0.0, "high": 0.94},
+    "mww_okay_nabu": {"data": "spectrum", "shape": [3, 40], "low": 0.0, "high": 26.0},
+    "fer_mini_xception": {**_PHOTO, "size": 64, "grey": True},
+    "hand_recrop": {"data": "photos", "size": 256, "crop": 1.0, "mean": 0.0, "std": 255.0},
+    "mobilefacenet": {**_PHOTO, "size": 112},
+    "mtcnn_onet": {**_PHOTO, "size": 48},
+    "posenet": {**_PHOTO, "size": 257},
+}
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the manifest. input: how its samples are made; None for integer models."""
+    """One model of the manifest. input: how its samples are made, in real units."""
 
     name: str
     path: Path
@@ -43,7 +59,16 @@ def entries(kind: str = "float") -> tuple[Entry, ...]:
     if not available():
         return ()
     manifest = json.loads((ROOT / "manifest.json").read_text("utf-8"))
-    return tuple(Entry(e["name"], ROOT / e["path"], e.get("input")) for e in manifest[kind])
+    known = {_stem(e["name"]): e["input"] for e in manifest["float"]} | QUANTIZED_INPUTS
+    return tuple(
+        Entry(e["name"], ROOT / e["path"], e.get("input") or known.get(_stem(e["name"])))
+        for e in manifest[kind]
+    )
+
+
+def _stem(name: str) -> str:
+    """effnet_lite0_int8 and effnet_lite0_f32 are one model."""
+    return name.rsplit("_", 1)[0]
 
 
 def entry(name: str) -> Entry:
@@ -82,7 +107,10 @@ def _samples(how: dict[str, Any], count: int, part: str) -> Iterator[np.ndarray]
     if data == "photos":
         resample = "bicubic" if how["crop"] < 1 else "bilinear"
         for path in photos()[:count]:
-            yield photo(path, how["size"], how["crop"], how["mean"], how["std"], resample)
+            found = photo(path, how["size"], how["crop"], how["mean"], how["std"], resample)
+            yield found.mean(axis=3, keepdims=True) if how.get("grey") else found
+    elif data == "spectrum":
+        yield from _spectra(how["shape"], how["low"], how["high"], count)
     elif data == "random":
         rng = np.random.default_rng(0 if part == "calib" else 1)
         for _ in range(count):
@@ -110,3 +138,17 @@ def _windows(path: Path, length: int, rate: int, count: int) -> Iterator[np.ndar
     sound = np.interp(times, np.arange(len(sound)), sound).astype(np.float32)
     for start in np.linspace(0, len(sound) - length, count).astype(int):
         yield sound[start : start + length].reshape(1, length, 1)
+
+
+def _spectra(shape: list[int], low: float, high: float, count: int) -> Iterator[np.ndarray]:
+    """Log energies of a recording, frames of `bands` bands, spread over [low, high]."""
+    with wave.open(str(ROOT / "data" / "sax.wav")) as stored:
+        sound = np.frombuffer(stored.readframes(stored.getnframes()), "<i2") / np.float32(32768)
+    windows = np.lib.stride_tricks.sliding_window_view(sound, 1024)[::512] * np.hanning(1024)
+    energy = np.abs(np.fft.rfft(windows))[:, 1:481]
+    bands = max(n for n in (10, 40, 120) if np.prod(shape) % n == 0)
+    pooled = np.log(energy[:, : 480 // bands * bands].reshape(len(energy), bands, -1).mean(2) + 1e-6)
+    pooled = low + (high - low) * (pooled - pooled.min()) / np.ptp(pooled)
+    frames = int(np.prod(shape)) // bands
+    for start in np.linspace(0, len(pooled) - frames, count).astype(int):
+        yield pooled[start : start + frames].reshape(1, *shape).astype(np.float32)

@@ -5,6 +5,10 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/assign_
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.numerics import Row
 from kernels.opspec import Operand, OpSpec, Role
 
 SPEC = OpSpec(
@@ -16,3 +20,16 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
     legacy_version=1,
 )
+
+NUMERICS = (Row("any", "copies (E65)", "as reference", source="assign_variable.cc"),)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """Keeps the value in call.resources. Raises NoKernel without them."""
+    if call.resources is None:
+        raise call.refuse("variables need Call.resources; run the model with qcore.run")
+    call.resources[f"variable {call.x().item()}"] = call.x(1).copy()
+    return ()
+
+
+reference = fast = real

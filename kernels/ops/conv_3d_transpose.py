@@ -5,6 +5,14 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/conv3d_
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
+from kernels import activation, bounds
+from kernels.call import Call
+from kernels.numerics import Row
+from kernels.ops import _conv
 from kernels.opspec import Operand, OpSpec, Product, Role
 
 SPEC = OpSpec(
@@ -18,3 +26,29 @@ SPEC = OpSpec(
     outputs=(Operand("output"),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
 )
+
+NUMERICS = (Row("float32", "float sums", "float sums", "", "kernels/conv3d_transpose.cc"),)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """x (N, D, H, W, C), w (KD, KH, KW, O, C). Sums in float64, rounded once to float32."""
+    x, w = call.x(2).astype(np.float64), call[1].real().astype(np.float64)
+    space = tuple(int(n) for n in call.x(0)[1:4])
+    at = _conv.window(call, space, w.shape[:3])
+    y = _conv.transposed_sums(x, np.swapaxes(w, 3, 4), at, space, np.matmul)
+    if call.has(3):
+        y = y + call[3].real()
+    return (activation.apply(call, y.astype(np.float32)),)
+
+
+def bound(call: Call) -> np.ndarray:
+    """Sums in another order (E80)."""
+    return bounds.of_sums(call, math.prod(call[1].shape) // call[1].shape[3])
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """There is no integer kernel."""
+    raise call.refuse("only float32 has a kernel; leave the operator float")
+
+
+fast = reference

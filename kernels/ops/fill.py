@@ -7,6 +7,11 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/fill.cc
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _move
+from kernels.ops._move import moves
 from kernels.opspec import Operand, OpSpec, Role, Tie
 
 SPEC = OpSpec(
@@ -20,3 +25,15 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 3, "int16": 3, "uint8": 1},
     legacy_version=3,
 )
+
+NUMERICS = _move.rows("copies (E65)", "fill.cc", note="tensorflow 2.21 has no uint8")
+
+
+@moves(tied=True, newer=("uint8",))
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """The value in every element of a new tensor."""
+    value = call.x(1)
+    return (np.full(_move.numbers(call, 0), value.reshape(()), value.dtype),)
+
+
+reference = fast = real

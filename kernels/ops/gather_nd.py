@@ -5,8 +5,18 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/gather_
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _move
+from kernels.ops._move import moves
 from kernels.opspec import Operand, OpSpec, Role, Tie
 from kernels.opversion import Special
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="GATHER_ND",
@@ -20,3 +30,28 @@ SPEC = OpSpec(
     legacy_version=3,
     special=(Special(4, "int16 indices", lambda use: use.inputs[1] == "int16"),),
 )
+
+NUMERICS = _move.rows("copies (E65)", "gather_nd.cc, reference/gather_nd (reference_ops.h)")
+
+
+@moves
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """y[i..] = x[indices[i..]], an index of as many axes as the last of `indices` is long."""
+    x, indices = call.x(), call.x(1)
+    depth = indices.shape[-1]
+    if indices.size and (indices < 0).any():
+        raise IndexError("negative indices")
+    outer = indices.shape[:-1]
+    at = tuple(np.moveaxis(indices, -1, 0))
+    shape = outer + x.shape[depth:]
+    return (np.ascontiguousarray(np.broadcast_to(x[at], shape)).reshape(shape),)
+
+
+reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: a list of copies."""
+    from kernels.simd import movement
+
+    movement.lower(to, reference)

@@ -8,6 +8,10 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/compari
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _binary
 from kernels.opspec import Operand, OpSpec, Role
 
 SPEC = OpSpec(
@@ -20,3 +24,29 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 2, "int16": 3, "uint8": 1},
     legacy_version=2,
 )
+
+NUMERICS = _binary.rows(
+    "both sides times 2^8, DBL by their own scale, compared (E49)",
+    "reference/comparisons.h",
+    _binary.EIGHT,
+    "A scale of exactly 1 aborts the runtime; of a larger one only signs are compared.",
+) + _binary.rows(
+    "compared as they are",
+    "reference/comparisons.h",
+    ("int16", "plain"),
+)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """The comparison of plain values."""
+    return _binary.compare_real(call, _binary.LESS)
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """The comparison of rescaled integers (E49)."""
+    return _binary.compare_reference(call, _binary.LESS)
+
+
+def fast(call: Call) -> tuple[np.ndarray, ...]:
+    """`reference`, jitted."""
+    return _binary.compare_fast(call, _binary.LESS)

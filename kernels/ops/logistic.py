@@ -5,7 +5,23 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/activat
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels import bounds, gemmlowp, libm
+from kernels.call import Call
+from kernels.errors import RuntimeRefuses
+from kernels.jit import jit
+from kernels.lut import sigmoid_table
+from kernels.numerics import Row
+from kernels.ops import _unary as unary
 from kernels.opspec import Fixed, Operand, OpSpec
+from kernels.scalar import wrap32
+from kernels.trace import note
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="LOGISTIC",
@@ -26,3 +42,120 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 2, "int16": 3, "uint8": 1},
     legacy_version=2,
 )
+
+NUMERICS = (
+    Row(
+        "int8",
+        "table (E50) of 1 / (1 + expf(-x)); the output scale must be 1/256",
+        "as reference",
+        "table, rounded after adding the zero point (E50)",
+        source="kernels/activations.cc; XNNPACK reference/unary-elementwise.cc",
+        note="XNNPACK rounds half away in tensorflow 2.21, half even in ai-edge-litert 2.3.",
+    ),
+    Row("int8, free output", "-", "-", "as int8: any output scale will do"),
+    Row("uint8", "as int8", "as int8", "as int8", source="kernels/activations.cc"),
+    Row(
+        "int16",
+        "256 interpolated nodes (E52)",
+        "the same; gemmlowp's fixed point (E40) where the input scale is 2^-12",
+        source="kernels/activations.cc; internal/reference/integer_ops/logistic.h",
+        note="A scale within 0.07 % of 2^-12 counts as 2^-12.",
+    ),
+)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """y = 1 / (1 + exp(-x)), float32; within 2e-7."""
+    unary.floats(call)
+    with np.errstate(over="ignore"):
+        return (np.reciprocal(1 + np.exp(-call.x())),)
+
+
+def bound(call: Call) -> np.ndarray:
+    """7 ulp measured (XNNPACK, Eigen); below -9 the reference kernel computes exp(x), which is
+    larger by y^2 (logistic.h). XNNPACK makes NaN of x below -1e34 (E81)."""
+    (y,) = real(call)
+    return bounds.of_function(y, 8) + np.where(call.x() < -8.99, y.astype(np.float64) ** 2, 0)
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """Table of the path (E50); int16: interpolated (E52) or fixed point (E40)."""
+    _check(call)
+    if call[0].dtype != "int16":
+        return (unary.look_up(call, unary.table(call, _sigmoid, _sigmoid_xnnpack)),)
+    if _fixed_point(call):
+        return (gemmlowp.logistic(call.x(), 3).astype(np.int16),)
+    d = unary.sigmoid_argument(call, unary.sigmoid_scale(call, (0,)))
+    part, cell = np.abs(d) & 511, np.abs(d) >> 9
+    nodes = sigmoid_table()
+    low = nodes[np.minimum(cell, 254)]
+    y = (low << 9) + part * (nodes[np.minimum(cell + 1, 255)] - low)
+    y = np.where(cell >= 255, 0x7FFF << 10, y)
+    note("value, not yet shifted", y, "E52")
+    # Below 0 the mirror image, one less: ties go down on both sides.
+    return ((np.where(d >= 0, y + 512, (1 << 25) - y + 511) >> 10).astype(np.int16),)
+
+
+def fast(call: Call) -> tuple[np.ndarray, ...]:
+    """`reference`, jitted."""
+    _check(call)
+    if call[0].dtype != "int16":
+        return (unary.gather(call, unary.table(call, _sigmoid, _sigmoid_xnnpack)),)
+    if _fixed_point(call):
+        return (unary.gather65536(call.x(), gemmlowp.logistic_table(3)),)
+    x = call.x()
+    out = np.empty(x.shape, np.int16)
+    multiplier, shift = unary.sigmoid_scale(call, (0,))
+    _loop(np.ascontiguousarray(x).ravel(), multiplier, shift, sigmoid_table(), out.reshape(-1))
+    return (out,)
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled on 8 bits: a table of all codes."""
+    from kernels.simd import operands
+
+    operands.table_of(to, reference)
+
+
+def delegated(call: Call) -> bool:
+    """Whether XNNPACK takes the call."""
+    return unary.table_delegated(call)
+
+
+def _check(call: Call) -> None:
+    unary.check(call, unary.ALL)
+    if call.profile.is_xnnpack:
+        return
+    want = 2.0**-15 if call[0].dtype == "int16" else 2.0**-8
+    if float(call.output.s) != want:
+        raise RuntimeRefuses(f"LOGISTIC: the output scale must be {want}, not {call.output.s}")
+
+
+def _fixed_point(call: Call) -> bool:
+    """Optimized path, input in Q3 of 16 bits: no table."""
+    return not call.profile.is_reference and unary.power_of_two(call, (0,)) is not None
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.float32(1) / (np.float32(1) + libm.exp(-x))
+
+
+def _sigmoid_xnnpack(x: np.ndarray) -> np.ndarray:
+    """In float64, rounded once; 0 and 1 beyond 100."""
+    power = libm.exp64(np.clip(x, -100, 100))
+    y = (power / (1 + power)).astype(np.float32)
+    return np.where(x > 100, np.float32(1), np.where(x < -100, np.float32(0), y))
+
+
+@jit
+def _loop(x, multiplier, shift, nodes, out):
+    half = (np.int64(1) << np.int64(shift)) >> 1
+    for i in range(x.size):
+        d = wrap32(wrap32(np.int64(x[i]) * multiplier) + half) >> np.int64(shift)
+        a = abs(d)
+        cell = a >> 9
+        if cell >= 255:
+            y = np.int64(0x7FFF << 10)
+        else:
+            y = (nodes[cell] << 9) + (a & 511) * (nodes[cell + 1] - nodes[cell])
+        out[i] = (y + 512 if d >= 0 else (1 << 25) - y + 511) >> 10

@@ -5,8 +5,17 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/maximum
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _binary
 from kernels.opspec import Operand, OpSpec, Tie
 from kernels.opversion import Special, inputs, wide_broadcast
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="MAXIMUM",
@@ -24,3 +33,22 @@ SPEC = OpSpec(
         Special(3, "broadcast over more than 4 axes", wide_broadcast),
     ),
 )
+
+NUMERICS = _binary.rows(
+    "the larger integer",
+    "kernels/maximum_minimum.cc",
+    (*_binary.WIDE, "plain"),
+    "Scales and zero points are not looked at.",
+)
+
+real = reference = fast = _binary.raw(np.maximum)
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: 8 bits."""
+    from kernels.simd import operands
+
+    operands.extreme_of(to, largest=True)
+
+
+delegated = _binary.floats_delegated

@@ -5,7 +5,17 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/mirror_
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _move
+from kernels.ops._move import moves
 from kernels.opspec import Operand, OpSpec, Role, Tie
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="MIRROR_PAD",
@@ -18,3 +28,28 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 2, "int16": 3, "uint8": 1},
     legacy_version=2,
 )
+
+NUMERICS = _move.rows("copies (E65)", "mirror_pad.cc")
+
+REFLECT, SYMMETRIC = 0, 1
+
+
+@moves(tied=True)
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """x and its mirror image on each side, the edge itself repeated in mode SYMMETRIC only."""
+    x, amounts = call.x(), _move.pairs(call, 1)
+    reflect = int(call.option("mode", REFLECT)) == REFLECT
+    for n, pair in zip(x.shape, amounts, strict=True):
+        if max(pair) > n - reflect:
+            raise IndexError(f"mirror image of {max(pair)} on an axis of {n}")
+    return (np.pad(x, amounts, mode="reflect" if reflect else "symmetric"),)
+
+
+reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: a list of copies."""
+    from kernels.simd import movement
+
+    movement.lower(to, reference)

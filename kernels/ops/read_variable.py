@@ -5,6 +5,11 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/read_va
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.errors import RuntimeRefuses
+from kernels.numerics import Row
 from kernels.opspec import Operand, OpSpec, Role
 
 SPEC = OpSpec(
@@ -16,3 +21,16 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
     legacy_version=1,
 )
+
+NUMERICS = (Row("any", "copies (E65)", "as reference", source="read_variable.cc"),)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """The value last assigned. Raises RuntimeRefuses before the first assignment."""
+    handle, resources = call.x().item(), call.resources or {}
+    if f"variable {handle}" not in resources:
+        raise RuntimeRefuses(f"READ_VARIABLE: nothing was assigned to {handle} yet")
+    return (resources[f"variable {handle}"],)
+
+
+reference = fast = real

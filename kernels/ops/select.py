@@ -5,6 +5,11 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/select.
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.errors import RuntimeRefuses
+from kernels.ops import _binary
 from kernels.opspec import Operand, OpSpec, Role, Tie
 from kernels.opversion import Special
 
@@ -27,3 +32,26 @@ SPEC = OpSpec(
         ),
     ),
 )
+
+NUMERICS = _binary.rows(
+    "copies", "reference/select.h", (*_binary.WIDE, "plain"), "Scales are not looked at."
+)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """a where the condition holds, else b; a condition of one axis chooses along the first."""
+    condition, a, b = (call.x(i) for i in range(3))
+    if condition.size == a.size == b.size == 1:
+        return (np.where(condition.reshape(a.shape), a, b.reshape(a.shape)),)
+    low = condition.ndim == 0 or (condition.ndim == 1 and condition.shape[0] == a.shape[0])
+    if a.shape != b.shape or (condition.shape != a.shape and not low):
+        raise RuntimeRefuses(
+            "SELECT: a and b have one shape, and the condition has it too, or no axis, or one axis "
+            "as long as their first; use SELECT_V2"
+        )
+    if condition.shape != a.shape and condition.ndim:
+        condition = condition.reshape(-1, *(1,) * (a.ndim - 1))
+    return (np.where(condition, a, b),)
+
+
+reference = fast = real

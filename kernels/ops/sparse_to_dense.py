@@ -5,6 +5,11 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/sparse_
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _move
+from kernels.ops._move import moves
 from kernels.opspec import Operand, OpSpec, Role, Tie
 
 SPEC = OpSpec(
@@ -22,3 +27,21 @@ SPEC = OpSpec(
     kernels=frozenset({"int8", "uint8"}),
     versions={"float32": 1, "int8": 3, "int16": 1, "uint8": 3},
 )
+
+NUMERICS = _move.rows("copies (E65)", "sparse_to_dense.cc", forms=_move.EIGHT)
+
+
+@moves(forms=_move.EIGHT)
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """default_value everywhere, then the values at their indices; the last one stays."""
+    shape, values = _move.numbers(call, 1), call.x(2)
+    indices = call.x(0).reshape(-1, len(shape)).astype(np.int64)
+    if len(shape) > 4 or (indices.size and ((indices < 0) | (indices >= shape)).any()):
+        raise IndexError(f"indices outside of {shape}, or more than 4 axes")
+    y = np.full(shape, call.x(3).ravel()[0], values.dtype)
+    for index, value in zip(indices, np.broadcast_to(values, len(indices)), strict=True):
+        y[tuple(index)] = value
+    return (y,)
+
+
+reference = fast = real

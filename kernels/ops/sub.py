@@ -7,8 +7,18 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/sub.cc.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.call import Call
+from kernels.numerics import Row
+from kernels.ops import _binary
 from kernels.opspec import Operand, OpSpec
 from kernels.opversion import Special, wide_broadcast
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="SUB",
@@ -28,3 +38,78 @@ SPEC = OpSpec(
         Special(3, "broadcast over more than 4 axes", wide_broadcast),
     ),
 )
+
+_SOURCE = "reference/sub.h; optimized/integer_ops/sub.h; XNNPACK microparams-init.c"
+_NOTE = (
+    "An output multiplier of exactly 1 aborts the runtime; above 1 the shift is undefined: without "
+    "broadcast groups of 4 keep the sign of the difference only, the rest is E48 (E45)."
+)
+NUMERICS = (
+    *(
+        Row(
+            form,
+            "three times DBL from a left shift of 20 (E45)",
+            "as reference",
+            "two multipliers of 21 bits, ties up (E46)",
+            _SOURCE,
+            _NOTE,
+        )
+        for form in ("int8", "uint8")
+    ),
+    Row(
+        "int16",
+        "three times DBL from a left shift of 15 (E45)",
+        "as reference",
+        "",
+        _SOURCE,
+        _NOTE,
+    ),
+    Row(
+        "int16, power of two",
+        "one operand shifted, ties away, saturated (E45)",
+        "as reference",
+        "",
+        _SOURCE,
+        "pot_scale_int16, the default of the schema.",
+    ),
+    Row("plain", "one difference; integers wrap", "as reference", "float32", _SOURCE),
+)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """y = act(a - b) in float32; int32, int64 wrap."""
+    return _binary.plain(call, np.subtract)
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """Both operands on one scale, subtracted, rescaled (E45); in XNNPACK, E46."""
+    return _compute(call, fast=False)
+
+
+def fast(call: Call) -> tuple[np.ndarray, ...]:
+    """`reference`, jitted."""
+    return _compute(call, fast=True)
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: 8 bits."""
+    from kernels.simd import operands
+
+    operands.sum_of(to, sign=-1)
+
+
+def delegated(call: Call) -> bool:
+    """Whether XNNPACK takes the call: 8 bits, each input scale 2^-10 to 256 times the output's."""
+    return _binary.delegated(call)
+
+
+def _compute(call: Call, fast: bool) -> tuple[np.ndarray, ...]:
+    _binary.check(call, _binary.WIDE)
+    if call.profile.is_xnnpack:
+        factors = _binary.xnnpack_parameters(call, sign=-1)
+        return (_binary.xnnpack_fast if fast else _binary.xnnpack_reference)(call, factors)
+    shifts = _binary.shifted_parameters(call, sign=-1)
+    if shifts is not None:
+        return (_binary.shifted_fast if fast else _binary.shifted_reference)(call, shifts)
+    factors = _binary.sum_parameters(call, sign=-1)
+    return (_binary.sum_fast if fast else _binary.sum_reference)(call, factors)

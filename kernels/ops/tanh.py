@@ -5,7 +5,23 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/activat
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels import bounds, gemmlowp, libm
+from kernels.call import Call
+from kernels.errors import RuntimeRefuses
+from kernels.jit import jit
+from kernels.lut import sigmoid_table
+from kernels.numerics import Row
+from kernels.ops import _unary as unary
 from kernels.opspec import Fixed, Operand, OpSpec
+from kernels.scalar import wrap32
+from kernels.trace import note
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="TANH",
@@ -26,3 +42,110 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 2, "int16": 3, "uint8": 1},
     legacy_version=2,
 )
+
+NUMERICS = (
+    Row(
+        "int8",
+        "table (E50) of tanhf",
+        "as reference",
+        "table, rounded after adding the zero point (E50)",
+        source="kernels/activations.cc; XNNPACK reference/unary-elementwise.cc",
+        note="XNNPACK rounds half away in tensorflow 2.21, half even in ai-edge-litert 2.3.",
+    ),
+    Row("uint8", "as int8", "as int8", "as int8", source="kernels/activations.cc"),
+    Row(
+        "int16",
+        "256 interpolated nodes (E52)",
+        "the same; gemmlowp's fixed point (E40) where the input scale is 2^-12 or 2^-11",
+        source="kernels/activations.cc; internal/reference/integer_ops/tanh.h",
+        note="A scale within 0.07 % of 2^-12 or 2^-11 counts as that.",
+    ),
+)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """y = tanh(x), float32; within 3e-7."""
+    unary.floats(call)
+    return (np.tanh(call.x()),)
+
+
+def bound(call: Call) -> np.ndarray:
+    """5 ulp measured (XNNPACK, Eigen; E81)."""
+    return bounds.of_function(real(call)[0], 6)
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """Table of the path (E50); int16: interpolated (E52) or fixed point (E40)."""
+    _check(call)
+    if call[0].dtype != "int16":
+        return (unary.look_up(call, unary.table(call, libm.tanh)),)
+    left = _fixed_point(call)
+    if left is not None:
+        return (gemmlowp.tanh(_doubled(call.x(), left), 3).astype(np.int16),)
+    d = unary.sigmoid_argument(call, unary.sigmoid_scale(call, (0, 1)))
+    part, cell = np.abs(d) & 255, np.abs(d) >> 8
+    nodes = sigmoid_table()
+    low = nodes[np.minimum(cell, 254)]
+    y = (low << 8) + part * (nodes[np.minimum(cell + 1, 255)] - low)
+    # 2 s(2x) - 1 with the argument doubled by the smaller cell; the mirror image is one less.
+    y = np.where(cell >= 255, 0xFFFF << 8, y) - (1 << 23)
+    note("value, not yet shifted", y, "E52")
+    return ((np.where(d >= 0, y + 128, -y + 127) >> 8).astype(np.int16),)
+
+
+def fast(call: Call) -> tuple[np.ndarray, ...]:
+    """`reference`, jitted."""
+    _check(call)
+    if call[0].dtype != "int16":
+        return (unary.gather(call, unary.table(call, libm.tanh)),)
+    x = call.x()
+    left = _fixed_point(call)
+    if left is not None:
+        return (unary.gather65536(_doubled(x, left), gemmlowp.tanh_table(3)),)
+    out = np.empty(x.shape, np.int16)
+    multiplier, shift = unary.sigmoid_scale(call, (0, 1))
+    _loop(np.ascontiguousarray(x).ravel(), multiplier, shift, sigmoid_table(), out.reshape(-1))
+    return (out,)
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled on 8 bits: a table of all codes."""
+    from kernels.simd import operands
+
+    operands.table_of(to, reference)
+
+
+def delegated(call: Call) -> bool:
+    """Whether XNNPACK takes the call."""
+    return unary.table_delegated(call)
+
+
+def _check(call: Call) -> None:
+    unary.check(call, unary.ALL)
+    if call[0].dtype == "int16" and unary.log2(call.output.s) != (-15, True):
+        raise RuntimeRefuses(f"TANH: the output scale must be 2^-15, not {call.output.s}")
+
+
+def _fixed_point(call: Call) -> int | None:
+    """Optimized path, input in Q3 or Q4 of 16 bits: by how many bits to shift it, and no table."""
+    return None if call.profile.is_reference else unary.power_of_two(call, (0, 1))
+
+
+def _doubled(x: np.ndarray, left: int) -> np.ndarray:
+    """x in Q3; saturates."""
+    return np.clip(x.astype(np.int64) << left, -32768, 32767).astype(np.int16)
+
+
+@jit
+def _loop(x, multiplier, shift, nodes, out):
+    half = (np.int64(1) << np.int64(shift)) >> 1
+    for i in range(x.size):
+        d = wrap32(wrap32(np.int64(x[i]) * multiplier) + half) >> np.int64(shift)
+        a = abs(d)
+        cell = a >> 8
+        if cell >= 255:
+            y = np.int64(0xFFFF << 8)
+        else:
+            y = (nodes[cell] << 8) + (a & 255) * (nodes[cell + 1] - nodes[cell])
+        y -= 1 << 23
+        out[i] = (y + 128 if d >= 0 else -y + 127) >> 8

@@ -5,8 +5,18 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/transpo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _move
+from kernels.ops._move import moves
 from kernels.opspec import Operand, OpSpec, Role, Tie
 from kernels.opversion import Special, inputs, rank_above
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="TRANSPOSE",
@@ -26,3 +36,33 @@ SPEC = OpSpec(
         Special(4, "5 axes", rank_above(4)),
     ),
 )
+
+NUMERICS = _move.rows(
+    "copies (E65)",
+    "transpose.cc; XNNPACK operators/transpose-nd.c",
+    forms=_move.PACKED,
+    xnnpack=("int8", "uint8", "plain"),
+)
+
+
+@moves(forms=_move.PACKED)
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """Axis i of the result is axis perm[i] of x."""
+    x = call.x()
+    perm = [_move.axis_of(p, x.ndim) for p in _move.numbers(call, 1)]
+    return (np.ascontiguousarray(x.transpose(perm)).reshape([x.shape[p] for p in perm]),)
+
+
+reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: a list of copies."""
+    from kernels.simd import movement
+
+    movement.lower(to, reference)
+
+
+def delegated(call: Call) -> bool:
+    """Whether XNNPACK takes the call."""
+    return _move.movable(call[0], call.output) and call[1].constant and bool(call[0].shape)

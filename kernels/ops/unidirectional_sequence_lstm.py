@@ -12,6 +12,10 @@ kernels/unidirectional_sequence_lstm.cc.
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _lstm_run as _lstm
 from kernels.ops._lstm import INPUTS, INTERMEDIATES
 from kernels.opspec import DynamicRange, Operand, OpSpec
 from kernels.opversion import Special, Use, option
@@ -57,3 +61,26 @@ SPEC = OpSpec(
         all_or_none=True,
     ),
 )
+
+NUMERICS = _lstm.NUMERICS
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """h and c of every step in float32; sums of a gate in float64, rounded once."""
+    return _lstm.walk(call, "real")
+
+
+def bound(call: Call) -> tuple[np.ndarray, ...]:
+    """Of every output and state: the errors of sums (E80) and functions (E81), carried on from step
+    to step."""
+    return _lstm.walk(call, "bound")
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """The integers of 8x8->16 (E42), or the float32 of a hybrid one (E44)."""
+    return _lstm.walk(call, "reference")
+
+
+def fast(call: Call) -> tuple[np.ndarray, ...]:
+    """`reference`, jitted."""
+    return _lstm.walk(call, "fast")

@@ -6,6 +6,10 @@ kernels/unidirectional_sequence_rnn.cc.
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.ops import _rnn
 from kernels.opspec import DynamicRange, Operand, OpSpec, Product, Role
 from kernels.opversion import Special, hybrid, hybrid_asymmetric
 
@@ -33,3 +37,34 @@ SPEC = OpSpec(
         others=(2,),
     ),
 )
+
+NUMERICS = _rnn.numerics("unidirectional_sequence_rnn.cc")
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """h of every step in float32; each sum in float64, rounded once."""
+    return _walk(call, "real")
+
+
+def bound(call: Call) -> tuple[np.ndarray, ...]:
+    """Of every output and state: the errors of sums (E80) and functions (E81), carried on from step
+    to step."""
+    return _walk(call, "bound")
+
+
+def reference(call: Call) -> tuple[np.ndarray, ...]:
+    """h of every step, with rows quantized (E44)."""
+    return _walk(call, "reference")
+
+
+def fast(call: Call) -> tuple[np.ndarray, ...]:
+    """`reference`, jitted."""
+    return _walk(call, "fast")
+
+
+def _walk(call: Call, mode: str) -> tuple[np.ndarray, ...]:
+    layer = _rnn.layer(call, 1, 2, 3, real=mode in _rnn.REAL)
+    time_major = bool(call.option("time_major", False))
+    x = call[0].real()
+    y, h = _rnn.walk(layer, x if time_major else x.swapaxes(0, 1), call[4].real(), mode)
+    return y if time_major else np.ascontiguousarray(y.swapaxes(0, 1)), h

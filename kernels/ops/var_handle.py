@@ -5,6 +5,10 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/var_han
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.numerics import Row
 from kernels.opspec import Operand, OpSpec, Role
 
 SPEC = OpSpec(
@@ -14,3 +18,14 @@ SPEC = OpSpec(
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
     legacy_version=1,
 )
+
+NUMERICS = (Row("any", "the variable's name", "as reference", source="var_handle.cc"),)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """The handle: a string array without axes that holds container and shared_name."""
+    container, name = (str(call.option(field, "")) for field in ("container", "shared_name"))
+    return (np.array(f"{container!r}, {name!r}"),)
+
+
+reference = fast = real

@@ -5,6 +5,11 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/zeros_l
 
 from __future__ import annotations
 
+import numpy as np
+
+from kernels.call import Call
+from kernels.numerics import Row
+from kernels.ops import _unary as unary
 from kernels.opspec import Operand, OpSpec
 
 SPEC = OpSpec(
@@ -13,3 +18,16 @@ SPEC = OpSpec(
     outputs=(Operand("output"),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
 )
+NUMERICS = (
+    Row("int32", "0", "as reference", source="kernels/zeros_like.cc"),
+    Row("int64", "0", "as reference", source="kernels/zeros_like.cc"),
+)
+
+
+def real(call: Call) -> tuple[np.ndarray, ...]:
+    """y = 0 in the shape of x: float32, int32, int64."""
+    unary.floats(call, "int32", "int64")
+    return (np.zeros_like(call.x()),)
+
+
+reference = fast = real

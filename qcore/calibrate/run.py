@@ -15,7 +15,7 @@ from qcore.calibrate.program import Programs, build
 from qcore.errors import BadInput, RuntimeFailed
 from qcore.observers import Observer, find
 from qcore.params import TensorKey
-from qcore.peers.binding import Binder, Bound
+from qcore.binding import Binder, Bound
 from qcore.peers.child import Child, Items
 from qcore.peers.interpreter import as_file, check_choice, installed, read_model
 from qcore.progress import track
@@ -44,7 +44,7 @@ def calibrate(
     """Run `model` on every sample, once and in order, and observe each float32 tensor.
 
     model: a Model, path or bytes.  samples: any iterable (a one-shot generator too), each sample an
-    array, tuple or dict, see `qcore.peers.binding`.  observer: "minmax", "moving_average",
+    array, tuple or dict, see `qcore.binding`.  observer: "minmax", "moving_average",
     "histogram", "tflite", or an Observer.  runtime: "litert" or "tensorflow".
     path: "xnnpack", "optimized" or "reference"; None takes xnnpack, and where the runtime cannot
     run the model that way optimized, with a note in the result.  threads: cores to use, by default

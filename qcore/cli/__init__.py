@@ -58,9 +58,9 @@ def _unpiped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _register() -> None:
-    from qcore.cli import calibrate, diff, inspect, quantize
+    from qcore.cli import calibrate, diff, explain, fingerprint, inspect, quantize, run, verify
 
-    for module in (inspect, calibrate, quantize, diff):
+    for module in (inspect, calibrate, quantize, verify, run, explain, fingerprint, diff):
         name = module.__name__.rsplit(".", 1)[-1]
         app.command(name, epilog=module.EXAMPLE)(_unpiped(module.command))
 
@@ -71,10 +71,10 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; never returns."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: Sequence[str]) -> int:
+def invoke(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code. Expected failures become one sentence on stderr."""
     from kernels.errors import KernelError
     from qcore.errors import QcoreError

@@ -58,8 +58,8 @@ Text = str | None
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Where samples come from and how the interpreter is run on them; None where not given."""
+class Data:
+    """Where samples come from; None where not given."""
 
     data: Annotated[
         Text,
@@ -91,30 +91,8 @@ class Samples:
     limit: Annotated[
         int | None, _data("--limit", metavar="N", min=1, help="Use at most this many samples.")
     ] = None
-    observer: Annotated[
-        Text,
-        _data(
-            "--observer",
-            metavar="NAME",
-            help="minmax (default), tflite, moving_average or histogram.",
-        ),
-    ] = None
-    runtime: Annotated[
-        Text, _data("--runtime", metavar="NAME", help="litert (default) or tensorflow.")
-    ] = None
     signature: Annotated[
         Text, _data("--signature", metavar="NAME", help="Signature that the samples are for.")
-    ] = None
-    nonfinite: Annotated[
-        Text,
-        _data("--nonfinite", metavar="WHAT", help="NaN, infinity: error (default) or skip."),
-    ] = None
-    state: Annotated[
-        Text,
-        _data("--state", metavar="WHAT", help="State between samples: keep (default) or reset."),
-    ] = None
-    threads: Annotated[
-        int | None, _data("--threads", metavar="N", min=1, help="Cores to use (default: all).")
     ] = None
 
     def open(self, model: ts.Model) -> Any:
@@ -134,16 +112,44 @@ class Samples:
             how["size"] = _input_size(model)
         return data.open(self.data, **how)
 
-    def options(self) -> dict[str, Any]:
-        """The options of `qcore.calibrate` that were given."""
-        return self._given("observer", "runtime", "signature", "nonfinite", "state", "threads")
-
     def given(self) -> list[str]:
         """Names of the options that were given."""
         return list(self._given(*(f.name for f in dataclasses.fields(self))))
 
     def _given(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Samples(Data):
+    """Samples to calibrate on, and how the interpreter is run on them; None where not given."""
+
+    observer: Annotated[
+        Text,
+        _data(
+            "--observer",
+            metavar="NAME",
+            help="minmax (default), tflite, moving_average or histogram.",
+        ),
+    ] = None
+    runtime: Annotated[
+        Text, _data("--runtime", metavar="NAME", help="litert (default) or tensorflow.")
+    ] = None
+    nonfinite: Annotated[
+        Text,
+        _data("--nonfinite", metavar="WHAT", help="NaN, infinity: error (default) or skip."),
+    ] = None
+    state: Annotated[
+        Text,
+        _data("--state", metavar="WHAT", help="State between samples: keep (default) or reset."),
+    ] = None
+    threads: Annotated[
+        int | None, _data("--threads", metavar="N", min=1, help="Cores to use (default: all).")
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """The options of `qcore.calibrate` that were given."""
+        return self._given("observer", "runtime", "signature", "nonfinite", "state", "threads")
 
 
 def _parsed(name: str, text: str) -> Any:

@@ -69,11 +69,20 @@ def command(
         Path | None,
         shared.option("--plan", metavar="FILE", help="Also save the plan, all of it, as JSON."),
     ] = None,
+    verify: Annotated[
+        bool,
+        shared.option(
+            "--verify", help="Compare our integers with the interpreter's, on --data, all paths."
+        ),
+    ] = False,
     json: shared.Json = False,
     *,
     samples: Samples,
 ) -> None:
-    """Quantize a float model, and say what stayed float and why, and what was clipped."""
+    """Quantize a float model, and say what stayed float and why, and what was clipped.
+
+    With --verify, exits with 1 when an integer differs from the official interpreter's.
+    """
     import qcore
     from qcore.errors import BadInput
     from qcore.plan import needs_calibration
@@ -83,6 +92,8 @@ def command(
         raise typer.BadParameter("--data and --calibration both give ranges; leave one out")
     if calibration is not None and samples.given():
         raise typer.BadParameter(f"--{samples.given()[0]} is about --data, not about --calibration")
+    if verify and samples.data is None:
+        raise typer.BadParameter("--verify runs the result on samples; give --data")
     wanted = _adjusted(qcore.recipe(recipe), rule or (), set_ or ())
     for path in (output, plan):
         if path is not None:
@@ -100,12 +111,22 @@ def command(
         unread = f"recipe {wanted.name} needs no ranges, so none were read or made"
         summary = dataclasses.replace(summary, notes=(*summary.notes, unread))
     sizes = model.stat().st_size, output.stat().st_size
+    checked = qcore.verify(
+        output, samples.open(loaded), runtime=samples.runtime or "litert",
+        signature=samples.signature,
+    ) if verify else None  # fmt: skip
     if json:
-        shared.print_json(
-            {"file": str(output), "bytes": sizes[1], "source_bytes": sizes[0], **summary.to_json()}
-        )
+        told = {"file": str(output), "bytes": sizes[1], "source_bytes": sizes[0]}
+        more = {} if checked is None else {"verified": checked.to_json()}
+        shared.print_json(told | summary.to_json() | more)
     else:
         _print(summary, output, sizes)
+        if checked is not None:
+            from qcore.cli.verify import show
+
+            show(checked)
+    if checked is not None and not checked.ok:
+        raise typer.Exit(1)
 
 
 def _adjusted(recipe: Recipe, rules: Any, fields: Any) -> Recipe:

@@ -188,9 +188,11 @@ def serve(
         kept: dict[int, np.ndarray] = {}
         for tensor in range(session._wrapper.NumTensors(subgraph)):
             try:
-                # GetTensor crashes on a tensor without a shape; TensorSize refuses it.
+                # GetTensor crashes on a tensor without a shape, which TensorSize refuses, and on
+                # handles of resources, whose type is object.
                 session._wrapper.TensorSize(tensor, subgraph)
-                kept[tensor] = session.copy(subgraph, tensor)
+                if session._wrapper.TensorType(tensor, subgraph) is not np.object_:
+                    kept[tensor] = session.copy(subgraph, tensor)
             except (RuntimeError, ValueError):
                 continue  # it has no memory: not computed, or a temporary without a type
         yield made, kept
@@ -211,14 +213,14 @@ def run(
     """The official interpreter's outputs for each input, one at a time, from a child process.
 
     model: path, bytes, Model or quantized model.  inputs: any iterable of samples, consumed once
-    (see `qcore.peers.binding`).  runtime: "litert" or "tensorflow".  path: "reference", "optimized"
+    (see `qcore.binding`).  runtime: "litert" or "tensorflow".  path: "reference", "optimized"
     or "xnnpack".  threads: of the kernels.  signature: where a sample names none.
     Yields dicts of output name -> array; with tensors=True pairs of that and a dict of tensor index
     -> array with every tensor of the entry's subgraph that has memory (those of the runtime's own,
     beyond the file's, included).
     Raises RuntimeFailed when the runtime refuses, crashes, exceeds a limit; BadSample; BadInput.
     """
-    from qcore.peers.binding import Binder
+    from qcore.binding import Binder
     from qcore.peers.child import Child, Items
 
     check_choice(runtime, path)

@@ -98,7 +98,7 @@ def _named(data: bytes, samples: Iterable[Any] | None) -> Iterable[Any]:
     if samples is None:
         return
     import tflite_schema as ts
-    from qcore.peers.binding import Binder
+    from qcore.binding import Binder
 
     model = ts.read(data)
     binder = Binder(model)

@@ -12,7 +12,7 @@ import numpy as np
 
 import tflite_schema as ts
 from kernels import affine, ranges
-from qcore.peers.binding import Binder, Entry
+from qcore.binding import Binder, Entry
 from qcore.peers.interpreter import read_model, run
 
 _INTEGERS = {ts.TensorType.INT8, ts.TensorType.UINT8, ts.TensorType.INT16}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qcore.errors import BadInput, BadSample
-from qcore.peers.binding import Binder
+from qcore.binding import Binder
 from tests.calibrate import graphs
 
 ONE = np.ones((1, 3), np.float32)

@@ -14,7 +14,7 @@ import pytest
 
 import qcore
 import tflite_schema as ts
-from qcore.cli import run
+from qcore.cli import invoke as run
 from qcore.recipe import names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def test_inspect_lists_operators_and_tensors_whole_in_a_pipe(cli, example_model)
 def test_inspect_shows_inputs_in_the_order_of_a_sample(example_model):
     """A signature may list them in another order, by which nobody feeds them."""
     from qcore.inspect import inspect
-    from qcore.peers.binding import entries
+    from qcore.binding import entries
 
     model = qcore.load(example_model)
     signature = model.signature_defs[0]

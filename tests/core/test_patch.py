@@ -13,7 +13,7 @@ from qcore.params import Affine, Stats
 from qcore.plan import common
 from qcore.plan.values import Form, Plan, Step
 from qcore.rounding import Nearest
-from tests.build import Builder
+from qcore.testing.build import Builder
 
 
 def two_readers() -> ts.Model:

@@ -18,7 +18,7 @@ from qcore.plan.mlir import plan_subgraph
 from qcore.plan.values import SubgraphPlan
 from qcore.recipe import Recipe, recipe
 from qcore.schemes import MinMax, Scheme
-from tests.build import Builder
+from qcore.testing.build import Builder
 from tests.twin import graphs
 
 f32, i32 = np.float32, np.int32

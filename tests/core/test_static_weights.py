@@ -7,7 +7,7 @@ import pytest
 
 import qcore
 from qcore.errors import BadRecipe
-from tests.build import Builder
+from qcore.testing.build import Builder
 
 
 def dense():

@@ -15,7 +15,7 @@ import tflite_schema as ts
 from kernels import affine, reductions, scales
 from kernels.ranges import INT8, INT8_NARROW
 from qcore.peers import tflite as peer
-from tests.build import Builder
+from qcore.testing.build import Builder
 from tests.kernels.same import assert_identical
 
 pytestmark = pytest.mark.skipif(

@@ -1,7 +1,7 @@
 """Every operator: `reference` is the exact oracle's answer, `fast` is `reference`, bit for bit.
 
 The calls are those of the conformance run (tests/conformance/cases), small for the oracle, and on
-every path of both runtimes; the runtimes themselves are asked by `python -m tests.conformance`.
+every path of both runtimes; the runtimes themselves are asked by `python -m qcore.testing`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from kernels import ops
 from kernels.call import Call, Tensor
 from kernels.errors import KernelError
 from kernels.profile import PATHS, RUNTIMES, Profile
-from tests.conformance.cases import generators, make
-from tests.conformance.run import follow, same
+from qcore.testing.cases import generators, make
+from qcore.testing.conformance import follow, same
 from tests.oracle.task import Operand, Task, oracles
 
 FORMS = list(generators())
+IDS = [f"{operator}-{form}" for operator, form in FORMS]
 ORACLES = oracles()
 PROFILES = [Profile(path, runtime) for path in PATHS for runtime in RUNTIMES]
 seeds = st.integers(0, 2**32 - 1)
@@ -90,7 +91,7 @@ def attempt(call: Call, mode: str) -> Any:
         return type(error).__name__
 
 
-@pytest.mark.parametrize(("operator", "form"), FORMS, ids="-".join)
+@pytest.mark.parametrize(("operator", "form"), FORMS, ids=IDS)
 @given(seed=seeds, profile=profiles)
 def test_reference_is_the_oracle(operator: str, form: str, seed: int, profile: Profile):
     call = make(operator, form, seed, 24).on(profile=profile)
@@ -100,7 +101,7 @@ def test_reference_is_the_oracle(operator: str, form: str, seed: int, profile: P
     assert not wrong, f"make({operator!r}, {form!r}, {seed}, 24) on {profile}: {wrong[:3]}"
 
 
-@pytest.mark.parametrize(("operator", "form"), FORMS, ids="-".join)
+@pytest.mark.parametrize(("operator", "form"), FORMS, ids=IDS)
 @given(seed=seeds, profile=profiles)
 def test_fast_is_reference(operator: str, form: str, seed: int, profile: Profile):
     call = make(operator, form, seed, 400).on(profile=profile)

@@ -28,7 +28,7 @@ class Rule:
 RULES = (
     Rule("tflite_schema/*", frozenset({"numpy", "flatbuffers"})),
     Rule("kernels/jit.py", frozenset({"numpy", "numba"})),
-    Rule("kernels/simd.py", frozenset({"numpy", "numba", "llvmlite"})),
+    Rule("kernels/simd/*", frozenset({"numpy", "llvmlite"})),
     Rule("kernels/*", frozenset({"numpy"})),
     Rule("qcore/peers/*", OURS | {"numpy"}, RUNTIMES),
     Rule("qcore/cli/*", OURS | {"numpy", "typer"}, frozenset({"rich"})),

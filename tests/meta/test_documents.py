@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli import run
+from qcore.cli import invoke as run
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -42,4 +42,8 @@ def stage(
     qmin, qmax = clamp(task, y)
     if rule == "XF":
         return o.requantize_xnnpack(acc, factor, y.zero_point, qmin, qmax)
-    return o.clip(steps(rule, acc, factor, position, length) + y.zero_point, qmin, qmax)
+    found = steps(rule, acc, factor, position, length)
+    if rule == "F64":  # a float that int32 does not hold converts to its least value
+        found = found if abs(found) < 2**31 else -(2**31)
+        return o.clip(o.wrap(found + y.zero_point, 32), qmin, qmax)
+    return o.clip(found + y.zero_point, qmin, qmax)

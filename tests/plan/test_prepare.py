@@ -13,7 +13,7 @@ from qcore.peers import interpreter
 from qcore.prepare import prepare
 from qcore.recipe import Recipe, Rule, recipe
 from qcore.sparse import densify
-from tests.build import Builder, quantization
+from qcore.testing.build import Builder, quantization
 
 RNG = np.random.default_rng(7)
 FOLDS = ("fold_float16", "fold_integer", "fold_sparse", "fold_hybrid")

@@ -11,7 +11,7 @@ from kernels.packing import unpack4
 from qcore.errors import BadStatistics
 from qcore.peers import interpreter
 from qcore.recipe import Recipe, Rule, recipe
-from tests.build import Builder
+from qcore.testing.build import Builder
 
 RNG = np.random.default_rng(11)
 PATHS = ("reference", "optimized", "xnnpack")

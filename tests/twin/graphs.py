@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import tflite_schema as ts
-from tests.build import Builder
+from qcore.testing.build import Builder
 
 # --- values and ranges ----------------------------------------------------------------------------
 

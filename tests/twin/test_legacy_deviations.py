@@ -22,7 +22,7 @@ from qcore.errors import CannotQuantize, RuntimeFailed
 from qcore.plan import legacy
 from qcore.quantize import Quantized, quantize
 from qcore.recipe import Recipe, recipe
-from tests.build import Builder
+from qcore.testing.build import Builder
 from tests.twin.oracle import Quantizer, theirs_legacy
 from tests.twin.runs import Runner
 from tests.twin.test_legacy import differences

@@ -22,7 +22,7 @@ from qcore.quantize import Quantized, quantize
 from qcore.recipe import Recipe, recipe
 from qcore.rounding import Requantized, Rounding
 from qcore.schemes import Scheme
-from tests.build import Builder
+from qcore.testing.build import Builder
 from tests.twin import graphs
 from tests.twin.runs import Runner
 

@@ -18,7 +18,7 @@ from pkgutil import iter_modules
 from types import MappingProxyType
 
 from kernels.call import Call
-from tests.conformance.draw import Draw
+from qcore.testing.draw import Draw
 
 Generator = Callable[[Draw, str, int], Call]
 _found: dict[tuple[str, str], Generator] = {}

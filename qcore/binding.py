@@ -14,7 +14,7 @@ name its own: ("name", sample). What is adapted, and nothing else:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -33,13 +33,17 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Input:
-    """One input of an entry. shape: -1 where any size goes; None for a tensor of unknown rank."""
+    """One input of an entry. shape: -1 where any size goes; None for a tensor of unknown rank.
+
+    floats: a quantized input that also takes real values, which then stay float32.
+    """
 
     name: str
     tensor: int
     tensor_name: str
     dtype: Any  # a NumPy scalar type, or `object` for strings
     shape: tuple[int, ...] | None
+    floats: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,18 @@ def entries(model: ts.Model) -> tuple[Entry, ...]:
     return tuple(found)
 
 
+def _with_floats(model: ts.Model, entry: Entry) -> Entry:
+    """The entry with real values allowed where the input is quantized."""
+    tensors = model.subgraphs[entry.subgraph].tensors
+
+    def allowed(i: Input) -> bool:
+        q = tensors[i.tensor].quantization
+        return q is not None and q.scale is not None and q.scale.size > 0
+
+    inputs = tuple(replace(i, floats=allowed(i)) for i in entry.inputs)
+    return replace(entry, inputs=inputs)
+
+
 @dataclass(frozen=True)
 class Bound:
     """A sample ready to be sent: its number, its entry, one array for each input of the entry."""
@@ -117,10 +133,15 @@ class Bound:
 
 
 class Binder:
-    """Binds samples to the entries of one model. signature: the one meant when none is named."""
+    """Binds samples to the entries of one model. signature: the one meant when none is named.
 
-    def __init__(self, model: ts.Model, signature: str | None = None):
+    floats: quantized inputs take real values too, which are handed on as float32.
+    """
+
+    def __init__(self, model: ts.Model, signature: str | None = None, floats: bool = False):
         self.entries = entries(model)
+        if floats:
+            self.entries = tuple(_with_floats(model, entry) for entry in self.entries)
         self.names = {e.name: i for i, e in enumerate(self.entries)}
         self.default = 0
         if signature is not None:
@@ -224,7 +245,9 @@ def _adapt(value: Any, to: Input, number: int) -> np.ndarray:
         raise BadSample(f"sample {number}: input {to.name!r} is no array ({error})") from None
     if to.dtype is object:
         return _fit(array.astype(object), to, number)
-    if array.dtype != to.dtype:
+    if to.floats and array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    elif array.dtype != to.dtype:
         array = _cast(array, to, number)
     return np.ascontiguousarray(_fit(array, to, number))
 

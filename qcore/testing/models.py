@@ -11,7 +11,7 @@ from kernels import ops, packing
 from kernels.call import Call, Tensor
 from kernels.opspec import Role
 from kernels.opversion import Use
-from tests.build import Builder, options
+from qcore.testing.build import Builder, options
 
 
 def states(call: Call) -> tuple[int, ...]:
@@ -93,10 +93,21 @@ def _tensor(b: Builder, t: Tensor, name: str, variable: bool = False) -> int:
             data = {"int4": packing.pack4, "int2": packing.pack2}[t.dtype](t.x)
     elif t.data is not None:
         assert t.x.dtype == t.held, f"{name}: {t.x.dtype} data for a {t.dtype} tensor"
-    return b.tensor(
-        t.shape, name, dtype=t.dtype.upper(), data=data, scale=t.scale,
+    blocks = t.scale if t.scale is not None and t.scale.ndim > 1 else None
+    index = b.tensor(
+        t.shape, name, dtype=t.dtype.upper(), data=data, scale=t.scale if blocks is None else None,
         zero_point=t.zero_point, axis=t.axis, is_variable=variable,
     )  # fmt: skip
+    if blocks is not None:
+        _blockwise(b, index, blocks, t.shape[-1] // blocks.shape[-1])
+    return index
+
+
+def _blockwise(b: Builder, tensor: int, scale: np.ndarray, block: int) -> None:
+    """Give a tensor one float16 scale for each block of a row: a constant of their own."""
+    scales = b.const(scale.astype(np.float16), f"{b.tensors[tensor].name}_scales")
+    details = ts.Options("BlockwiseQuantization", scales=scales, zero_points=-1, block_size=block)
+    b.tensors[tensor] = b.tensors[tensor].replace(quantization=ts.Quantization(details=details))
 
 
 def empty() -> SimpleNamespace:

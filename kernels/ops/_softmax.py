@@ -1,0 +1,111 @@
+"""What SOFTMAX and LOG_SOFTMAX share: rows, their largest values, exponentials of differences.
+
+Sources: LiteRT kernels/internal/quantization_util.cc (PreprocessSoftmaxScaling,
+CalculateInputRadius), reference/softmax.h, optimized_ops.h (PopulateSoftmaxLookupTable).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels import fixedpoint as fp
+from kernels import libm
+from kernels.call import Call
+from kernels.errors import RuntimeRefuses
+from kernels.gemmlowp import exp_on_negative_values, exp_on_negative_values_scalar
+from kernels.jit import jit
+from kernels.scalar import high, pot_away
+
+FRACTION_BITS = 26  # of the scaled differences: Q5 of 32 bits
+ACCUMULATION_BITS = 12  # integer bits of the sum
+
+
+class Scaling(NamedTuple):
+    """x - max in steps -> Q5 of 32 bits. diff_min: below it the exponential counts as 0 (E70)."""
+
+    multiplier: int
+    shift: int
+    diff_min: int
+
+
+def scaling(call: Call, beta: float) -> Scaling:
+    """beta * s_x as the reference kernels prepare it (E70). Raises RuntimeRefuses."""
+    factor = min(float(np.float32(beta)) * float(call[0].s) * 2.0**FRACTION_BITS, 2.0**31 - 1)
+    if factor <= 1:
+        raise RuntimeRefuses(
+            f"{call.name}: beta * scale is not above 2^-26; the reference kernel aborts"
+        )
+    multiplier, shift = fp.quantize_multiplier(factor)
+    radius = 31 * 2**FRACTION_BITS // 2 ** int(shift)
+    return Scaling(int(multiplier), int(shift), -radius)
+
+
+def rows(x: np.ndarray) -> np.ndarray:
+    """(rows, length of the last axis), contiguous."""
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+
+
+def differences(x: np.ndarray) -> np.ndarray:
+    """Rows less their largest value, int64."""
+    wide = x.astype(np.int64)
+    return wide - wide.max(axis=1, keepdims=True)
+
+
+def exponentials(difference: np.ndarray, s: Scaling) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled differences in Q5 and their exponentials in Q0 of 32 bits; 0 below diff_min (E70).
+
+    Worked out for the differences that an 8-bit type has, then looked up.
+    """
+    steps = np.arange(-255, 1)
+    scaled = fp.rdhm(fp.wrap32(steps << s.shift), s.multiplier)
+    far = steps < s.diff_min
+    power = np.where(far, 0, exp_on_negative_values(np.where(far, -1, scaled), 5))
+    return scaled[difference + 255], power[difference + 255]
+
+
+def fixed_sum(power: np.ndarray) -> np.ndarray:
+    """Sum of a row of exponentials in Q12, as the 32 bits that hold it; int64 >= 0 (E70)."""
+    return fp.pot_away(power, ACCUMULATION_BITS).sum(axis=1, keepdims=True) & 0xFFFFFFFF
+
+
+def table(call: Call, beta: float) -> np.ndarray:
+    """exp(-beta * s_x * d) for d = 0..255, float32: the optimized kernels' table (E71)."""
+    scale = np.float32(-call[0].s * np.float32(beta))
+    with np.errstate(all="ignore"):
+        return libm.exp(scale * np.arange(256).astype(np.float32))
+
+
+def sequential_sum(values: np.ndarray) -> np.ndarray:
+    """Row sums in float32, one addition after the other; (rows, 1)."""
+    with np.errstate(all="ignore"):
+        return np.add.accumulate(values, axis=1, dtype=np.float32)[:, -1:]
+
+
+@jit
+def exponential_tables(multiplier, shift, diff_min):
+    """`exponentials` at -255..0 for jitted loops: scaled, power, power in Q12."""
+    scaled = np.zeros(256, np.int64)
+    power = np.zeros(256, np.int64)
+    small = np.zeros(256, np.int64)
+    for i in range(256):
+        step = i - 255
+        scaled[i] = high(step, multiplier, shift)
+        if step >= diff_min:
+            power[i] = exp_on_negative_values_scalar(scaled[i], 5, 32)
+            small[i] = pot_away(power[i], 12)
+    return scaled, power, small
+
+
+@jit
+def row_sums(x, exps, out):
+    """Sequential float32 sums of exps[largest - x]."""
+    for r in range(x.shape[0]):
+        largest = x[r, 0]
+        for i in range(x.shape[1]):
+            largest = max(largest, x[r, i])
+        total = np.float32(0)
+        for i in range(x.shape[1]):
+            total += exps[np.int64(largest) - np.int64(x[r, i])]
+        out[r] = total

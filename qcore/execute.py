@@ -1,0 +1,318 @@
+"""A model computed by our own kernels: `run` for one sample, `Executor` for many.
+
+The arithmetic is that of a profile (kernels/profile.py): the integers are those which the official
+interpreter computes on that path. Operators come from kernels/ops, found by their names; nothing
+here knows one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+import tflite_schema as ts
+from kernels import affine, ops, packing, ranges
+from kernels.call import Call, Tensor
+from kernels.errors import KernelError
+from kernels.opspec import Role
+from kernels.profile import PATHS, RUNTIMES, Profile
+from qcore.binding import Binder
+from qcore.errors import BadInput, CannotRun
+from qcore.graph import Graph, graphs
+from qcore.sparse import densify
+
+UNPACK = {"int4": packing.unpack4, "int2": packing.unpack2}
+NO_OPTIONS = SimpleNamespace()
+
+
+def as_profile(profile: str | Profile, runtime: str | None = None) -> Profile:
+    """A profile by the name of its path. Raises BadInput for a name that is none."""
+    if isinstance(profile, Profile):
+        return profile if runtime is None else replace(profile, runtime=runtime)
+    if profile not in PATHS:
+        raise BadInput(f"profile {profile!r} is unknown; known are {', '.join(PATHS)}")
+    if runtime is not None and runtime not in RUNTIMES:
+        raise BadInput(f"runtime {runtime!r} is unknown; known are {', '.join(RUNTIMES)}")
+    return Profile(profile, runtime or "litert")
+
+
+def run(
+    model: Any,
+    sample: Any,
+    profile: str | Profile = "xnnpack",
+    mode: str = "fast",
+    tensors: bool = False,
+    *,
+    runtime: str | None = None,
+    signature: str | None = None,
+) -> Any:
+    """The outputs of one sample: a dict of output name -> array.
+
+    model: path, bytes, Model or quantized model.  sample: an array, a tuple, or a dict of name ->
+    array (see `qcore.binding`); the leading dimension may be a batch. Floats for an input that is
+    quantized become its integers, rounded half away; integers are taken as they are.
+    profile: "reference", "optimized", "xnnpack" or a Profile.  runtime: "litert" or "tensorflow",
+    for the few rules that differ.  mode: "fast" or "reference" (the same integers, compiled or in
+    NumPy), or "real": every tensor in real units, nothing rounded to integers.
+    With tensors=True a pair of that and a dict of tensor index -> array with every tensor of the
+    entry's subgraph that has values.
+    Raises CannotRun naming the operator that has no kernel or cannot compute; BadSample.
+    """
+    executor = Executor(model, profile, mode, runtime=runtime, signature=signature)
+    return next(executor.run([sample], tensors=tensors))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator, ready to be called. states: inputs that it keeps between invocations."""
+
+    number: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    intermediates: tuple[Tensor, ...]
+    options: Any
+    version: int
+    states: tuple[int, ...]
+    last_use: tuple[int, ...]  # tensors that nobody reads afterwards
+
+
+class Executor:
+    """A model, a profile and a mode; states and resource variables live as long as it does."""
+
+    def __init__(
+        self,
+        model: Any,
+        profile: str | Profile = "xnnpack",
+        mode: str = "fast",
+        *,
+        runtime: str | None = None,
+        signature: str | None = None,
+    ):
+        from qcore.peers.interpreter import read_model
+
+        if mode not in ops.MODES:
+            raise BadInput(f"mode {mode!r} is unknown; known are {', '.join(ops.MODES)}")
+        self.model = read_model(model)
+        self.profile = as_profile(profile, runtime)
+        self.mode = mode
+        self.binder = Binder(self.model, signature, floats=True)
+        self.blocks = tuple(Block(graph, mode) for graph in graphs(self.model))
+        self._states: dict[tuple[int, int], np.ndarray] = {}
+        self.resources: dict[str, Any] = {}
+
+    def reset(self) -> None:
+        """Forget the states of recurrent operators and the values of resource variables."""
+        self._states.clear()
+        self.resources.clear()
+
+    def run(self, samples: Iterable[Any], tensors: bool = False) -> Iterator[Any]:
+        """What `qcore.run` returns, for each sample in turn."""
+        for bound in self.binder.all(samples):
+            entry = self.binder.entries[bound.entry]
+            block = self.blocks[entry.subgraph]
+            given = {
+                i.tensor: block.encode(i.tensor, array)
+                for i, array in zip(entry.inputs, bound.arrays)
+            }
+            kept = self.invoke(entry.subgraph, given, keep=tensors)
+            made = {name: kept[t] for name, t in entry.outputs}
+            yield (made, kept) if tensors else made
+
+    def invoke(
+        self, subgraph: int, given: Mapping[int, np.ndarray], keep: bool = False
+    ) -> dict[int, np.ndarray]:
+        """Run a subgraph on arrays as its inputs store them.
+
+        Returns tensor index -> array: the subgraph's inputs and outputs, or with `keep` everything
+        but constants.
+        """
+        block = self.blocks[subgraph]
+        values: dict[int, np.ndarray] = dict(given)
+        wanted = {*block.graph.inputs, *block.graph.outputs}
+        for node in block.nodes:
+            call = self.call(subgraph, node, values)
+            try:
+                results = ops.compute(call, self.mode)
+            except KernelError as error:
+                raise CannotRun(f"{block.where(node)}: {error}") from error
+            values.update((t, r) for t, r in zip(node.outputs, results) if t >= 0)
+            for position, state in zip(node.states, results[len(node.outputs) :], strict=True):
+                self._states[subgraph, node.inputs[position]] = state
+            if not keep:
+                for tensor in node.last_use:
+                    if tensor not in wanted:
+                        values.pop(tensor, None)
+        for tensor in block.variables:
+            values[tensor] = self.state(subgraph, tensor)
+        for tensor in block.graph.outputs:
+            if tensor >= 0 and tensor not in values:  # a constant that is returned
+                values[tensor] = block.tensors[tensor].x
+        return values
+
+    def call(self, subgraph: int, node: Node, values: Mapping[int, np.ndarray]) -> Call:
+        """The operator with its operands' values, as `kernels.ops.compute` takes it."""
+        block = self.blocks[subgraph]
+
+        def operand(tensor: int) -> Tensor | None:
+            if tensor < 0:
+                return None
+            found = block.tensors[tensor]
+            if found.constant:
+                return found
+            if tensor in block.variables:
+                return replace(found, data=self.state(subgraph, tensor))
+            if tensor not in values:
+                raise CannotRun(
+                    f"{block.where(node)} reads {block.graph.name(tensor)!r}, which nothing before "
+                    "it computes; the file is not in order of execution"
+                )
+            return replace(found, data=values[tensor])
+
+        return Call(
+            node.name,
+            tuple(operand(t) for t in node.inputs),
+            tuple(block.tensors[t] for t in node.outputs if t >= 0),
+            node.options,
+            self.profile,
+            node.version,
+            node.intermediates,
+            self._run,
+            self.resources,
+        )
+
+    def state(self, subgraph: int, tensor: int) -> np.ndarray:
+        """A variable tensor: as the last operator left it; at first 0 in real units."""
+        key = subgraph, tensor
+        if key not in self._states:
+            found = self.blocks[subgraph].tensors[tensor]
+            self._states[key] = np.full(found.shape, found.z if found.quantized else 0, found.held)
+        return self._states[key]
+
+    def _run(self, subgraph: int, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Another subgraph, for the operators of control flow."""
+        graph = self.blocks[subgraph].graph
+        values = self.invoke(subgraph, dict(zip(graph.inputs, inputs)))
+        return tuple(values[t] for t in graph.outputs)
+
+
+class Block:
+    """One subgraph: its operators as nodes, its tensors with parameters and constant values."""
+
+    def __init__(self, graph: Graph, mode: str):
+        self.graph = graph
+        self.real = mode == "real"
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(self._tensor(t) for t in range(len(self.graph.tensors)))
+
+    @cached_property
+    def variables(self) -> frozenset[int]:
+        return frozenset(
+            t for t in range(len(self.graph.tensors)) if self.graph.is_variable(t)
+        ) - {t for t in self.graph.inputs}
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        last: dict[int, int] = {}
+        for i, op in enumerate(self.graph.operators):
+            last.update((t, i) for t in (*op.inputs, *op.outputs) if t >= 0)
+        return tuple(self._node(i, last) for i in range(len(self.graph.operators)))
+
+    def where(self, node: Node) -> str:
+        """How a message names an operator."""
+        number = self.graph.subgraph
+        return self.graph.where(node.number) + (f" in subgraph {number}" if number else "")
+
+    def encode(self, tensor: int, array: np.ndarray) -> np.ndarray:
+        """A sample's array as the tensor holds it."""
+        t = parameters(self.graph, tensor)
+        floats = array.dtype.kind == "f"
+        if not t.quantized or t.dtype not in ranges.NAMED:
+            return array
+        if self.real:
+            return array if floats else replace(t, data=array).real()
+        if not floats:
+            return array
+        return affine.quantize(array, t.s, t.z, t.range)
+
+    def _tensor(self, tensor: int) -> Tensor:
+        found = parameters(self.graph, tensor)
+        data = constant(self.graph, tensor)
+        if data is not None:
+            found = replace(found, data=data, constant=True)
+        if not self.real or not found.quantized:
+            return found
+        # In real units; states of other types (int16 cell states) and biases likewise.
+        return Tensor(
+            "float32",
+            None if found.data is None else found.real(),
+            constant=found.constant,
+            declared=found.declared,
+        )
+
+    def _node(self, number: int, last: Mapping[int, int]) -> Node:
+        op = self.graph.operators[number]
+        spec = ops.find(op.name)
+        states = tuple(
+            p for p, t in enumerate(op.inputs)
+            if t >= 0 and spec is not None
+            and (o := spec.operand(p)) is not None and o.role is Role.STATE
+        )  # fmt: skip
+        return Node(
+            number,
+            op.name,
+            op.inputs,
+            op.outputs,
+            tuple(self.tensors[t] for t in op.intermediates),
+            op.options or op.options_2 or NO_OPTIONS,
+            op.code.version,
+            states,
+            tuple(t for t in {*op.inputs, *op.outputs} if t >= 0 and last[t] == number),
+        )
+
+
+def parameters(graph: Graph, tensor: int) -> Tensor:
+    """The tensor's type and quantization parameters, without values."""
+    record = graph.tensors[tensor]
+    dtype = ts.TensorType(record.type).name.lower()
+    found = Tensor(dtype, declared=record.shape or ())
+    q = record.quantization
+    if q is None:
+        return found
+    details = getattr(q, "details", None)
+    if details is not None and details.table == "BlockwiseQuantization":
+        scales = graph.constant(details.scales)
+        assert scales is not None
+        scale = scales.astype(np.float32).reshape(scales.shape[0], -1)
+        return replace(found, scale=scale, zero_point=np.zeros(1, np.int64))
+    if q.scale is None or not q.scale.size:
+        return found
+    zero_point = np.zeros(q.scale.size, np.int64) if q.zero_point is None else q.zero_point
+    if zero_point.size == 0:
+        zero_point = np.zeros(q.scale.size, np.int64)
+    return replace(
+        found, scale=q.scale, zero_point=zero_point, axis=int(q.quantized_dimension)
+    )
+
+
+def constant(graph: Graph, tensor: int) -> np.ndarray | None:
+    """A constant's values, dense and unpacked; None for what is computed."""
+    if not graph.is_constant(tensor) or tensor in graph.inputs:
+        return None
+    record = graph.tensors[tensor]
+    data = graph.constant(tensor)
+    if data is None:
+        return None
+    unpack = UNPACK.get(ts.TensorType(record.type).name.lower())
+    shape = record.shape or ()
+    if record.sparsity is not None:
+        return densify(data, record, graph.name(tensor))
+    return data if unpack is None else unpack(data, int(np.prod(shape))).reshape(shape)
+

@@ -1,0 +1,398 @@
+"""Our kernels against an official interpreter on a whole model, operator by operator.
+
+Each operator is given the interpreter's own input tensors, so that a difference shows where it
+arises and nowhere else; and the whole graph is run end to end beside it. Integers and bits are
+compared with ==. An operator on floats has a bound where its sums or functions may be computed in
+another order or by another approximation (`bound` in its file); without one it is compared with ==.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kernels import ops
+from kernels.call import Call
+from kernels.errors import KernelError
+from kernels.profile import PATHS, Profile
+from qcore.errors import BadInput, CannotRun, RuntimeFailed
+from qcore.execute import Executor, Node, as_profile
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Counts over the elements of some tensors.
+
+    elements: that were compared.  differing: not equal, or beyond the bound.  largest: the largest
+    difference of two unequal elements, in steps for integers, in real units for floats.
+    bounded: elements that only had to be within a bound.
+    """
+
+    elements: int = 0
+    differing: int = 0
+    largest: float = 0.0
+    bounded: int = 0
+
+    def __add__(self, other: Compared) -> Compared:
+        return Compared(
+            self.elements + other.elements,
+            self.differing + other.differing,
+            max(self.largest, other.largest),
+            self.bounded + other.bounded,
+        )
+
+
+@dataclass(frozen=True)
+class OperatorCheck:
+    """One operator on one path, fed with the interpreter's tensors, over all samples.
+
+    number: position in subgraph 0 (or the signature's).  rule: what this path computes.
+    delegated: XNNPACK takes it.  error: why our kernels gave no answer, "" if they did.
+    unseen: outputs of which the interpreter shows no values.
+    """
+
+    number: int
+    name: str
+    output: str
+    form: str
+    rule: str
+    delegated: bool
+    compared: Compared = Compared()
+    error: str = ""
+    unseen: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not self.error and self.compared.differing == 0
+
+
+@dataclass(frozen=True)
+class PathCheck:
+    """One path. outputs, tensors: end to end, of the model's outputs and of every tensor.
+
+    failed: why the interpreter could not run this path (its message, an abort included), else "".
+    """
+
+    path: str
+    runtime: str
+    samples: int
+    operators: tuple[OperatorCheck, ...]
+    outputs: Compared
+    tensors: Compared
+    failed: str = ""
+
+    @property
+    def compared(self) -> Compared:
+        return sum((o.compared for o in self.operators), Compared())
+
+    @property
+    def mismatches(self) -> tuple[OperatorCheck, ...]:
+        return tuple(o for o in self.operators if not o.ok)
+
+    @property
+    def ok(self) -> bool:
+        """Everything that the interpreter computed was computed alike, operator by operator and
+        end to end. Where floats have bounds, the end-to-end comparison decides nothing."""
+        if self.failed:
+            return True
+        whole = self.tensors.differing == 0 or self.compared.bounded > 0
+        return whole and not self.mismatches and self.compared.elements > 0
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found; `print(check)` shows it."""
+
+    paths: tuple[PathCheck, ...] = field(default=())
+
+    @property
+    def compared(self) -> int:
+        """Elements compared, of all operators on all paths."""
+        return sum(p.compared.elements for p in self.paths)
+
+    @property
+    def mismatches(self) -> tuple[tuple[PathCheck, OperatorCheck], ...]:
+        """(path, operator) of every operator that differs or that we could not compute."""
+        return tuple((p, o) for p in self.paths for o in p.mismatches)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing differs, and something was compared."""
+        return self.compared > 0 and all(p.ok for p in self.paths)
+
+    def table(self) -> str:
+        """The result as text, a line for each operator and path that differs, and the sums."""
+        lines = []
+        for p in self.paths:
+            where = f"{p.runtime} {p.path}"
+            if p.failed:
+                lines.append(f"{where}: not run: {p.failed}")
+                continue
+            c = p.compared
+            lines.append(
+                f"{where}: {p.samples} samples, {len(p.operators)} operators, {c.elements:,} "
+                f"elements, {c.differing:,} differ; end to end {p.outputs.differing:,} of "
+                f"{p.outputs.elements:,} outputs, {p.tensors.differing:,} of "
+                f"{p.tensors.elements:,} elements of all tensors"
+            )
+            lines += [f"  {line(o)}" for o in p.mismatches]
+        return "\n".join(lines)
+
+    __str__ = table
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for --json."""
+        return {
+            "ok": self.ok,
+            "compared": self.compared,
+            "paths": [{"ok": p.ok, **asdict(p)} for p in self.paths],
+        }
+
+
+def line(o: OperatorCheck) -> str:
+    """One operator in one line."""
+    text = f"{o.name} {o.number} ({o.output}): "
+    if o.error:
+        return text + o.error
+    return (
+        f"{text}{o.compared.differing:,} of {o.compared.elements:,} differ, by up to "
+        f"{o.compared.largest:g}; rule {o.rule or 'plain'}"
+    )
+
+
+def verify(
+    model: Any,
+    samples: Iterable[Any],
+    paths: Sequence[str] = PATHS,
+    runtime: str | Sequence[str] = "litert",
+    *,
+    mode: str = "fast",
+    signature: str | None = None,
+    time_limit: float | None = None,
+    memory_limit: int | None = None,
+) -> Verification:
+    """Compare our integers with an official interpreter's on real inputs.
+
+    model: path, bytes, Model or quantized model.  samples: any iterable, read once (kept when there
+    are several paths); floats for quantized inputs are rounded to them half away.  paths: which of
+    "reference", "optimized", "xnnpack".  runtime: "litert", "tensorflow", or both.
+    mode: "fast" or "reference".  The interpreter runs in a child process, one thread, all tensors
+    kept; what it cannot run is a result with its message.
+    Raises BadInput, BadSample.
+    """
+    if mode not in ("fast", "reference"):
+        raise BadInput(f"mode {mode!r} does not make the integers of a path; use fast or reference")
+    runtimes = (runtime,) if isinstance(runtime, str) else tuple(runtime)
+    profiles = [as_profile(path, name) for name in runtimes for path in paths]
+    if not profiles:
+        raise BadInput("paths is empty; name at least one")
+    held = samples if len(profiles) == 1 else list(samples)
+    return Verification(
+        tuple(
+            _path(model, held, p, mode, signature, time_limit, memory_limit) for p in profiles
+        )
+    )
+
+
+def _path(
+    model: Any,
+    samples: Iterable[Any],
+    profile: Profile,
+    mode: str,
+    signature: str | None,
+    time_limit: float | None,
+    memory_limit: int | None,
+) -> PathCheck:
+    from qcore.peers import interpreter
+
+    walk = Walk(model, profile, mode, signature)
+    theirs = interpreter.run(
+        model, walk.encoded(samples), profile.runtime, profile.path, tensors=True,
+        signature=signature, time_limit=time_limit, memory_limit=memory_limit,
+    )  # fmt: skip
+    failed, count = "", 0
+    try:
+        for _, tensors in theirs:
+            walk.sample(tensors)
+            count += 1
+    except RuntimeFailed as error:
+        failed = str(error)
+    return PathCheck(
+        profile.path, profile.runtime, count, walk.checks(), walk.outputs, walk.tensors, failed
+    )
+
+
+class Walk:
+    """Goes through the graph beside the interpreter, one sample after another."""
+
+    def __init__(self, model: Any, profile: Profile, mode: str, signature: str | None):
+        self.fed = Executor(model, profile, mode, signature=signature)
+        self.whole = Executor(self.fed.model, profile, mode, signature=signature)
+        self.found: dict[int, OperatorCheck] = {}
+        self.outputs = self.tensors = Compared()
+        self._waiting: list[tuple[int, dict[int, np.ndarray]]] = []
+
+    def encoded(self, samples: Iterable[Any]) -> Iterator[Any]:
+        """The samples as the interpreter takes them; each is remembered for `sample`."""
+        binder = self.fed.binder
+        for bound in binder.all(samples):
+            entry = binder.entries[bound.entry]
+            block = self.fed.blocks[entry.subgraph]
+            arrays = tuple(
+                block.encode(i.tensor, a) for i, a in zip(entry.inputs, bound.arrays)
+            )
+            self._waiting.append(
+                (entry.subgraph, {i.tensor: a for i, a in zip(entry.inputs, arrays)})
+            )
+            yield arrays if entry.name is None else (entry.name, arrays)
+
+    def checks(self) -> tuple[OperatorCheck, ...]:
+        return tuple(self.found[n] for n in sorted(self.found))
+
+    def sample(self, theirs: Mapping[int, np.ndarray]) -> None:
+        """Compare one sample; theirs: every tensor of the subgraph after the invocation."""
+        subgraph, given = self._waiting.pop(0)
+        block = self.whole.blocks[subgraph]
+        visible = {t: a for t, a in theirs.items() if t < len(block.tensors)} | given
+        shown = frozenset(visible)
+        ours: dict[int, np.ndarray] = dict(given)
+        alike = set(given)  # tensors that are equal to the interpreter's, so far
+        for node in block.nodes:
+            made = self._fed(subgraph, node, visible)
+            if made is None or not all(t in alike or block.tensors[t].constant
+                                       for t in node.inputs if t >= 0):  # fmt: skip
+                made = self._whole(subgraph, node, ours)
+            else:
+                self._keep(self.whole, subgraph, node, made)
+            if made is None:
+                continue
+            for tensor, array in zip(node.outputs, made):
+                if tensor < 0:
+                    continue
+                ours[tensor] = array
+                if tensor in shown:
+                    compared, _ = compare(array, visible[tensor])
+                    self.tensors += compared
+                    if tensor in block.graph.outputs:
+                        self.outputs += compared
+                    if not compared.differing:
+                        alike.add(tensor)
+                else:
+                    alike.add(tensor)  # nothing to tell them apart by
+        for tensor in block.variables & shown:
+            self.fed._states[subgraph, tensor] = visible[tensor]
+
+    def _fed(
+        self, subgraph: int, node: Node, theirs: dict[int, np.ndarray]
+    ) -> tuple[np.ndarray, ...] | None:
+        """The operator on the interpreter's own inputs, compared with its outputs."""
+        block = self.fed.blocks[subgraph]
+        try:
+            call = ops.resolve(self.fed.call(subgraph, node, theirs))
+            check = self.found.get(node.number) or describe(block.graph, node, call)
+            made = ops.compute(call, self.fed.mode)
+        except (KernelError, CannotRun) as error:
+            old = self.found.get(node.number) or OperatorCheck(
+                node.number, node.name, "", "", "", False
+            )
+            self.found[node.number] = replace(old, error=old.error or str(error))
+            return None
+        self._keep(self.fed, subgraph, node, made)
+        tensors = (*node.outputs, *(node.inputs[p] for p in node.states))
+        for tensor, array, bound in zip(tensors, made, bounds(call, made), strict=True):
+            if tensor < 0:
+                continue
+            if tensor not in theirs:  # handles never show; what follows is given ours
+                theirs[tensor] = array
+                check = replace(check, unseen=check.unseen + (array.dtype.kind in "biufc"))
+                continue
+            compared, shape = compare(array, theirs[tensor], bound)
+            check = replace(check, compared=check.compared + compared, error=check.error or shape)
+        self.found[node.number] = check
+        return made
+
+    def _whole(
+        self, subgraph: int, node: Node, ours: Mapping[int, np.ndarray]
+    ) -> tuple[np.ndarray, ...] | None:
+        """The operator on what we computed ourselves; None after an operator that we could not."""
+        try:
+            made = ops.compute(self.whole.call(subgraph, node, ours), self.whole.mode)
+        except (KernelError, CannotRun):
+            return None
+        self._keep(self.whole, subgraph, node, made)
+        return made
+
+    def _keep(
+        self, executor: Executor, subgraph: int, node: Node, made: Sequence[np.ndarray]
+    ) -> None:
+        for position, state in zip(node.states, made[len(node.outputs) :]):
+            executor._states[subgraph, node.inputs[position]] = state
+
+
+def describe(graph: Any, node: Node, call: Call) -> OperatorCheck:
+    """An operator before anything was compared; `call` is resolved."""
+    names = graph.output_names(node.number)
+    return OperatorCheck(
+        node.number,
+        node.name,
+        names[0] if names else "",
+        call.form,
+        rule(call),
+        call.profile.is_xnnpack,
+    )
+
+
+def rule(call: Call, form: str = "") -> str:
+    """What the path computes, in the words of docs/numerics.md; `call` is resolved.
+
+    form: the row, where it is known; else the first whose types are the call's.
+    """
+    rows = getattr(ops.module(call.name), "NUMERICS", ())
+    wanted = [r for r in rows if r.form == (form or call.form)]
+    wanted += [r for r in rows if r.form.split(",")[0] == call.form]
+    if not wanted:
+        return ""
+    row = wanted[0]
+    said = {p: getattr(row, p) for p in PATHS}
+    text = said[call.profile.path] or row.optimized
+    # "as reference": say what that is.
+    return str(said.get(text.removeprefix("as "), text) if text.startswith("as ") else text)
+
+
+def bounds(call: Call, made: Sequence[np.ndarray]) -> tuple[Any, ...]:
+    """For each output and state of a call that `ops.compute` made: how far a runtime's values may
+    be from it, None where they are equal."""
+    found = getattr(ops.module(call.name), "bound", None)
+    if found is None or call.form or all(a.dtype.kind != "f" for a in made):
+        return (None,) * len(made)
+    bound = found(call)
+    each = bound if isinstance(bound, tuple) else (bound,) * len(made)
+    return tuple(b if a.dtype.kind == "f" else None for a, b in zip(made, each, strict=True))
+
+
+def compare(
+    ours: np.ndarray, theirs: np.ndarray, bound: Any = None
+) -> tuple[Compared, str]:
+    """Two arrays, elementwise; and a sentence if their shapes or types are not even alike."""
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return Compared(differing=theirs.size), (
+            f"{ours.dtype} {ours.shape} where the interpreter has {theirs.dtype} {theirs.shape}"
+        )
+    equal = ours == theirs
+    if ours.dtype.kind == "f":
+        equal |= np.isnan(ours) & np.isnan(theirs)
+    if equal.all():
+        return Compared(ours.size, bounded=0 if bound is None else ours.size), ""
+    kind = np.float64 if ours.dtype.kind == "f" else np.int64
+    with np.errstate(invalid="ignore"):
+        off = np.abs(ours.astype(kind) - theirs.astype(kind))
+    wrong = ~equal if bound is None else ~equal & ~(off <= bound)
+    return Compared(
+        ours.size,
+        int(np.count_nonzero(wrong)),
+        float(off[~equal].max()),
+        0 if bound is None else ours.size,
+    ), ""

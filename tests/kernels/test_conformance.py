@@ -1,0 +1,100 @@
+"""A short conformance run: every operator and form on every path, and the comparison itself.
+
+The long one, both runtimes and 200,000 outputs a row, is `python -m qcore.testing.conformance`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kernels import ops
+from kernels.profile import PATHS, Profile
+from qcore.testing import conformance
+from qcore.testing.cases import generators, make
+from qcore.testing.conformance import Case, Row, rows
+
+WANTED = list(generators())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_all_operators(path: str, depth: int):
+    found = list(rows(Profile(path), WANTED, range(3 * depth), 200, ("fast",)))
+    assert len(found) == len(WANTED)
+    wrong = [conformance.line(r) for r in found if not r.ok]
+    assert not wrong, "\n".join(wrong)
+    assert sum(r.compared for r in found) > 40_000
+
+
+def test_every_form_is_documented():
+    """A generator's form stands in the operator's NUMERICS, and the other way round."""
+    generated: dict[str, set[str]] = {}
+    for operator, form in WANTED:
+        generated.setdefault(operator, set()).add(form)
+    for operator, forms in generated.items():
+        written = {row.form for row in getattr(ops.module(operator), "NUMERICS", ())}
+        assert forms <= written, f"{operator}: NUMERICS has no row for {forms - written}"
+
+
+def answer_of(call):
+    return (list(ops.compute(call, "reference")), False)
+
+
+def test_a_difference_is_seen():
+    call = make("FULLY_CONNECTED", "int8", 1, 50)
+    case = Case("FULLY_CONNECTED", "int8", 1, call)
+    row = Row(*conformance.Row("FULLY_CONNECTED", "int8", "reference", "litert").key)
+    row.add(case, answer_of(call))
+    assert row.ok and row.compared > 0
+    (y,), taken = answer_of(call)
+    y = y.copy()
+    y.flat[3] ^= 1
+    row.add(case, ([y], taken))
+    assert not row.ok and row.differing == 1 and row.seeds == [1]
+
+
+def test_refusals_and_empty_rows():
+    call = make("FULLY_CONNECTED", "int8", 1, 50)
+    case = Case("FULLY_CONNECTED", "int8", 1, call)
+    row = Row("FULLY_CONNECTED", "int8", "reference", "litert")
+    assert not row.ok  # nothing was compared
+    row.add(case, "no such kernel")
+    assert row.ok and row.refused == 1 and row.agreed == 0 and row.message == "no such kernel"
+
+
+def test_a_mistaken_delegation_is_seen():
+    call = make("FULLY_CONNECTED", "int8", 1, 50).on(profile=Profile("xnnpack"))
+    row = Row("FULLY_CONNECTED", "int8", "xnnpack", "litert")
+    ours = list(ops.compute(call, "reference"))
+    predicted = ops.resolve(call).profile.is_xnnpack
+    row.add(Case("FULLY_CONNECTED", "int8", 1, call), (ours, not predicted))
+    assert not row.ok and row.mistaken == [1]
+
+
+def test_known_differences_are_strict(monkeypatch):
+    call = make("FULLY_CONNECTED", "int8", 1, 50)
+    row = Row("FULLY_CONNECTED", "int8", "reference", "litert")
+    row.add(Case("FULLY_CONNECTED", "int8", 1, call), answer_of(call))
+    monkeypatch.setitem(conformance.KNOWN, row.key, "a reason")
+    assert not row.ok  # it is said to differ, and does not
+
+
+def test_a_crash_is_an_answer_and_the_rest_goes_on(monkeypatch):
+    """A model that ends the child, between two that do not."""
+    calls = [make("FULLY_CONNECTED", "int8", seed, 20) for seed in range(3)]
+    cases = [Case("FULLY_CONNECTED", "int8", i, c) for i, c in enumerate(calls)]
+    right = conformance.models.to_bytes
+    monkeypatch.setattr(
+        conformance.models, "to_bytes",
+        lambda call: b"" if call is calls[1] else right(call),
+    )  # fmt: skip
+    found = list(conformance.answers(cases, Profile("reference")))
+    assert [c.number for c, _ in found] == [0, 1, 2]
+    assert isinstance(found[1][1], str)
+    assert not isinstance(found[0][1], str) and not isinstance(found[2][1], str)
+
+
+def test_numbers_are_equal_as_values():
+    a = np.array([0.0, np.nan, 1.0], np.float32)
+    b = np.array([-0.0, np.nan, 2.0], np.float32)
+    assert conformance.same(a, b).tolist() == [True, True, False]
