@@ -216,9 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         samples = str(Path(folder) / "samples.npy")
         if set(recipes) & set(STATIC):
             make_samples(options.model, options.samples, samples)
-        results = [
-            compare(options.model, r, samples, options.repeat, folder) for r in recipes
-        ]
+        results = [compare(options.model, r, samples, options.repeat, folder) for r in recipes]
     title = f"{Path(options.model).stem}, {options.samples} samples, medians of {options.repeat}"
     lines = [line(result) for result in results]
     show(title, lines)

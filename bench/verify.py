@@ -56,7 +56,8 @@ def rows(
             began = time.perf_counter()
             found = qcore.verify(source, inputs, (path,), runtime)
             p = found.paths[0]
-            wrong = "; ".join(f"{o.name} {o.number} {o.error}".strip() for o in p.mismatches[:3])
+            told = [o for o in p.operators if not o.ok or o.undefined][:3]
+            wrong = "; ".join(f"{o.name} {o.number} {o.error or o.undefined}" for o in told)
             yield {
                 "model": entry.name, "recipe": recipe, "runtime": runtime, "path": path,
                 "samples": p.samples, "operators": len(p.operators),
@@ -84,9 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for entry, recipe, source in models(args.models, args.recipes, Path(folder), 8):
-            for row in rows(
-                entry, recipe, source, args.samples, args.runtimes, args.paths
-            ):
+            for row in rows(entry, recipe, source, args.samples, args.runtimes, args.paths):
                 found.append(row)
                 print(
                     f"{'ok ' if row.get('ok', True) else 'BAD'} {entry.name} {recipe} "

@@ -22,35 +22,46 @@ from docs.document import Document  # noqa: E402
 from kernels import ops  # noqa: E402
 from kernels.numerics import Row  # noqa: E402
 from kernels.profile import PATHS, RUNTIMES  # noqa: E402
+from qcore.testing import coverage  # noqa: E402
 
 MEASURED = ROOT / "bench" / "results" / "conformance.json"
 MEASURE = "python -m qcore.testing.conformance --json bench/results/conformance.json"
 
 HEAD = f"""# What the official interpreter computes
 
-Made by `{COMMAND}` from `NUMERICS` in each file of `kernels/ops/` and from the measurement below; do
-not edit.
+Made by `{COMMAND}` from `NUMERICS` in each file of `kernels/ops/` and from the measurement below;
+do not edit.
 
 There is no single result of a .tflite file. The official interpreter has three execution paths with
 arithmetic of their own, and they disagree by one step, now and then by many:
 
 - **reference**: `OpResolverType.BUILTIN_REF`; independent of processor, threads and position.
-- **optimized**: `BUILTIN_WITHOUT_DEFAULT_DELEGATES`; vector code, some of whose rules depend on where
-  an element stands in a run. On processors without ruy's vector code products round once (SGL).
+- **optimized**: `BUILTIN_WITHOUT_DEFAULT_DELEGATES`; vector code, some of whose rules depend on
+  where an element stands in a run. On processors without ruy's vector code products round once
+  (SGL).
 - **xnnpack**: the default; XNNPACK computes what it takes, the optimized kernels the rest.
 
-Every rule below is reproduced bit for bit: `Profile(path, runtime)`. DBL, UP, MIX, SGL, F64, M64, XF
-and the equations E1, E2, ... are derived in [math.md](math.md). In the tables "as optimized" says
-that XNNPACK never takes the operator in this form; "-" that the path has no kernel for it. Defects
-of the runtimes, where a result is not what anybody meant, are in [runtime-bugs.md](runtime-bugs.md).
+Every rule below is reproduced bit for bit: `Profile(path, runtime)`. DBL, UP, MIX, SGL, F64, M64,
+XF and the equations E1, E2, ... are derived in [math.md](math.md). In the tables "as optimized"
+says that XNNPACK never takes the operator in this form; "-" that the path has no kernel for it.
+Defects of the runtimes, where a result is not what anybody meant, are in
+[runtime-bugs.md](runtime-bugs.md).
 Measured on x86-64 with AVX-512 VNNI; ARM was not.
+"""
+
+COVERAGE = """## Operators covered
+
+{covered} operators have `reference` and `fast` kernels that are compared with the official
+runtimes, {others} more stand between quantized islands in float (`real` only: {names}). Of the
+{litert} operators that LiteRT's quantizer 0.11 quantizes, {of_litert} are among them; of the
+{converter} in the converter's `operator_property.cc`, {of_converter}.
 """
 
 COUNTS = f"""## Measured
 
-`{MEASURE}`: random models of one operator, about 30 % of them with scales that make exact ties; both
-our `reference` and our `fast` kernels against the runtime. Each cell: output elements compared, then
-how many differ. "refused": the runtime does not run the model on that path.
+`{MEASURE}`: random models of one operator, about 30 % of them with scales that make exact ties;
+both our `reference` and our `fast` kernels against the runtime. Each cell: output elements
+compared, then how many differ. "refused": the runtime does not run the model on that path.
 """
 
 
@@ -60,9 +71,20 @@ def text() -> str:
         rows = getattr(ops.module(name), "NUMERICS", ())
         if rows:
             parts.append(_operator(name, rows))
+    parts.append(_coverage())
     if MEASURED.is_file():
         parts.append(_counts(json.loads(MEASURED.read_text("utf-8"))))
     return "\n".join(parts)
+
+
+def _coverage() -> str:
+    covered = coverage.covered()
+    others = sorted(set(ops.names()) - covered)
+    return COVERAGE.format(
+        covered=len(covered), others=len(others), names=", ".join(others),
+        litert=len(coverage.LITERT_QUANTIZER), of_litert=len(coverage.LITERT_QUANTIZER & covered),
+        converter=len(coverage.CONVERTER), of_converter=len(coverage.CONVERTER & covered),
+    )  # fmt: skip
 
 
 def _operator(name: str, rows: tuple[Row, ...]) -> str:

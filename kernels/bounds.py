@@ -1,8 +1,8 @@
 """How far a runtime's float32 result may be from our `real`: what an operator's `bound` is made of.
 
 Runtimes add in other orders, with or without fused multiply-add, and approximate functions by
-polynomials of their own. Sums have a bound that follows from their terms (E80); functions one in
-ulp that was measured over the whole range on all paths of both runtimes (E81). An operator
+polynomials of their own. Sums have a bound that follows from their terms (E75); functions one in
+ulp that was measured over the whole range on all paths of both runtimes (E76). An operator
 without `bound` is equal bit for bit.
 
 XNNPACK reads and writes subnormal numbers as zero; TINY is the most that this costs at a result.
@@ -27,7 +27,7 @@ def gamma(n: float) -> float:
 
 
 def of_sums(call: Call, terms: int) -> np.ndarray:
-    """E80: gamma(terms + 3) sum |x| |w|, in float64, of the output's shape.
+    """E75: gamma(terms + 3) sum |x| |w|, in float64, of the output's shape.
 
     terms: products (or numbers) in the sum of an output element, without the bias. The sum of
     magnitudes is the operator's own `real` on the magnitudes of all its inputs.
@@ -40,7 +40,7 @@ def of_sums(call: Call, terms: int) -> np.ndarray:
 
 
 def of_function(size: np.ndarray, ulps: float) -> np.ndarray:
-    """E81: so many units in the last place of numbers of this size (2 U times the size, at most).
+    """E76: so many units in the last place of numbers of this size (2 U times the size, at most).
 
     size: magnitude of the result; of more where the error does not shrink with the result.
     """

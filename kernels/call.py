@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from kernels import affine, ranges
-from kernels.errors import NoKernel
+from kernels.errors import NoKernel, Undefined
 from kernels.profile import Profile
 from kernels.ranges import IntRange
 
@@ -72,14 +72,25 @@ class Tensor:
     @property
     def s(self) -> np.float32:
         """The (first) scale."""
-        if self.scale is None:
-            raise NoKernel(f"a {self.dtype} tensor has no scale, and this kernel needs one")
-        return np.float32(self.scale.flat[0])
+        return np.float32(self.scales.flat[0])
 
     @property
     def z(self) -> int:
         """The (first) zero point."""
         return 0 if self.zero_point is None else int(self.zero_point.flat[0])
+
+    @property
+    def scales(self) -> np.ndarray:
+        """The scales. Raises NoKernel if there are none."""
+        if self.scale is None:
+            raise NoKernel(f"a {self.dtype} tensor has no scale, and this kernel needs one")
+        return self.scale
+
+    @property
+    def zero_points(self) -> np.ndarray:
+        """The zero points, int64, one for each scale."""
+        z = np.zeros(1, np.int64) if self.zero_point is None else self.zero_point
+        return np.broadcast_to(z, self.scales.shape).astype(np.int64)
 
     @property
     def range(self) -> IntRange:
@@ -156,7 +167,7 @@ class Call:
 
     @cached_property
     def form(self) -> str:
-        """The kind of kernel asked for, by stored types: "int8", "int8 x int4", "hybrid", "int16"...
+        """The kind of kernel asked for, by stored types: "int8", "int8 x int4", "hybrid", ...
 
         The first activation that is quantized names it; "hybrid" is a float activation beside
         integer weights; "" a call in which nothing is quantized.
@@ -201,6 +212,10 @@ class Call:
     def on(self, **changes: Any) -> Call:
         """This call with other fields: `call.on(profile=OPTIMIZED)`."""
         return replace(self, **changes)
+
+    def undefined(self, reason: str) -> Undefined:
+        """The error that says why the official kernel's result is no answer; raise it."""
+        return Undefined(str(self.refuse(reason)))
 
     def refuse(self, reason: str) -> NoKernel:
         """The error that says which kernel is missing; raise it."""

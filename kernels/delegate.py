@@ -9,19 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.call import Call, Tensor
-
-
-def eight_bit(t: Tensor | None) -> bool:
-    """int8 or uint8, per tensor, with a finite normal scale and a zero point in range."""
-    return (
-        t is not None
-        and t.dtype in ("int8", "uint8")
-        and t.scale is not None
-        and t.scale.size == 1
-        and bool(np.isfinite(t.s))
-        and float(t.s) >= float(np.finfo(np.float32).tiny)
-        and t.range.qmin <= t.z <= t.range.qmax
-    )
+from kernels.errors import RuntimeRefuses
 
 
 def static(call: Call, *positions: int) -> bool:
@@ -29,10 +17,13 @@ def static(call: Call, *positions: int) -> bool:
     return all(call[p].constant for p in positions if call.has(p))
 
 
-def per_tensor(t: Tensor) -> bool:
-    """int8 or uint8 with one scale, whatever it is, and quantized_dimension 0."""
-    single = t.scale is not None and t.scale.size == 1
-    return t.dtype in ("int8", "uint8") and single and t.axis == 0
+def per_tensor(*tensors: Tensor) -> bool:
+    """int8 or uint8 with one scale and quantized_dimension 0, which counts even then. The values
+    are looked at when the operator has been taken already: `prepare`."""
+    return all(
+        t.dtype in ("int8", "uint8") and t.scale is not None and t.scale.size == 1 and t.axis == 0
+        for t in tensors
+    )
 
 
 def takes_shape(t: Tensor) -> bool:
@@ -40,7 +31,21 @@ def takes_shape(t: Tensor) -> bool:
     return len(t.shape) <= 6 and 0 not in t.shape
 
 
-def bad_scale(t: Tensor) -> bool:
-    """A scale that XNNPACK rejects when it has taken the operator already: zero, subnormal, or not
-    finite."""
-    return not (np.isfinite(t.s) and float(t.s) >= float(np.finfo(np.float32).tiny))
+def normal(t: Tensor) -> bool:
+    """Every scale is finite and a normal float32; XNNPACK rejects others, some of them only when
+    it has taken the operator already."""
+    return bool((np.isfinite(t.scales) & (t.scales >= np.finfo(np.float32).tiny)).all())
+
+
+def prepare(call: Call) -> None:
+    """Raises RuntimeRefuses where XNNPACK has taken the operator and then cannot define one of its
+    8-bit tensors, so that the interpreter is not made: a scale that is not `normal`, or a zero
+    point outside of the type."""
+    for t in (*call.inputs, *call.outputs):
+        if t is None or t.dtype not in ("int8", "uint8") or t.scale is None or t.scale.size != 1:
+            continue
+        if not normal(t) or not t.range.qmin <= t.z <= t.range.qmax:
+            raise RuntimeRefuses(
+                f"{call.name}: XNNPACK takes it and stops at scale {t.s}, zero point {t.z}; "
+                "give the tensor a scale of at least 2^-126"
+            )

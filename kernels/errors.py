@@ -25,3 +25,7 @@ class NoKernel(KernelError):
 
 class RuntimeRefuses(KernelError):
     """The official runtime itself stops here (an error or an abort), so there is no answer."""
+
+
+class Undefined(NoKernel):
+    """The official kernel's own result is not defined: it depends on what memory held before."""

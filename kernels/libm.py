@@ -64,7 +64,7 @@ def _quiet(function: Callable[[float], float]) -> Callable[[float], float]:
     return at
 
 
-def _apply(name: str, x: np.ndarray) -> np.ndarray:
+def _apply(name: str, x: np.ndarray | np.float32) -> np.ndarray:
     with np.errstate(all="ignore"):
         return np.asarray(_entrywise(name)(np.asarray(x, np.float32)), np.float32)
 
@@ -77,7 +77,7 @@ def expm1(x: np.ndarray) -> np.ndarray:
     return _apply("expm1", x)
 
 
-def log(x: np.ndarray) -> np.ndarray:
+def log(x: np.ndarray | np.float32) -> np.ndarray:
     return _apply("log", x)
 
 

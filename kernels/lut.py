@@ -21,6 +21,8 @@ from kernels.ranges import IntRange
 from kernels.rounding import half_away
 from kernels.trace import note
 
+Scale = float | np.float32
+
 Function = Callable[[np.ndarray], np.ndarray]
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 CELLS = 512  # of table16; a cell is 128 codes
@@ -39,7 +41,12 @@ def truncate32(x: np.ndarray) -> np.ndarray:
 
 
 def table8(
-    f: Function, x_scale: float, x_zero_point: int, y_scale: float, y_zero_point: int, q: IntRange
+    f: Function,
+    x_scale: Scale,
+    x_zero_point: int,
+    y_scale: Scale,
+    y_zero_point: int,
+    q: IntRange,
 ) -> np.ndarray:
     """The table of f for 8-bit codes (E50), (256,) in q.dtype, entries placed as `codes`.
 
@@ -57,9 +64,9 @@ def table8(
 
 def table8_xnnpack(
     f: Function,
-    x_scale: float,
+    x_scale: Scale,
     x_zero_point: int,
-    y_scale: float,
+    y_scale: Scale,
     y_zero_point: int,
     q: IntRange,
     half_even: bool = True,
@@ -97,9 +104,9 @@ def gather8(x: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def table16(
     f: Function,
-    x_scale: float,
+    x_scale: Scale,
     x_zero_point: int,
-    y_scale: float,
+    y_scale: Scale,
     y_zero_point: int,
     kind: type = np.float32,
 ) -> np.ndarray:

@@ -158,6 +158,11 @@ class OpSpec:
         """The output operand at `position`, likewise."""
         return _at(self.outputs, position)
 
+    def states(self, count: int) -> tuple[int, ...]:
+        """Those of the first `count` input positions that are kept between invocations."""
+        found = ((p, self.operand(p)) for p in range(count))
+        return tuple(p for p, o in found if o is not None and o.role is Role.STATE)
+
     def position(self, name: str) -> int:
         """Position of the input called `name`. Raises KeyError."""
         for i, operand in enumerate(self.inputs):

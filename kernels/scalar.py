@@ -1,4 +1,4 @@
-"""The primitives of `kernels.fixedpoint` and `kernels.rounding` on single numbers, for jitted loops.
+"""The primitives of `kernels.fixedpoint` and `kernels.rounding` on single numbers, for jit loops.
 
 Each is bit for bit its namesake on arrays (tests/kernels/test_scalar.py). Integers are int64,
 floats have the type that the name says. Import them by name into the module of the jitted loop.
@@ -49,7 +49,7 @@ def half_away64(x):
 
 @jit
 def half_away32(x):
-    return np.int64(math.trunc(np.float32(x + np.float32(math.copysign(BELOW_HALF_32, x)))))
+    return np.int64(math.trunc(np.float32(x + np.float32(math.copysign(BELOW_HALF_32, x)))))  # type: ignore[arg-type]
 
 
 @jit
@@ -60,7 +60,9 @@ def half_even32(x):
 
 @jit
 def rdhm(a, b):
-    return min((np.int64(a) * np.int64(b) + (np.int64(1) << np.int64(30))) >> np.int64(31), INT32_MAX)
+    return min(
+        (np.int64(a) * np.int64(b) + (np.int64(1) << np.int64(30))) >> np.int64(31), INT32_MAX
+    )
 
 
 @jit

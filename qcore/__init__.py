@@ -49,6 +49,7 @@ _PUBLIC = {
 }
 
 if TYPE_CHECKING:
+    from kernels.profile import Profile as Profile
     from qcore import data as data
     from qcore import errors as errors
     from qcore import metrics as metrics
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from qcore.calibrate import calibrate as calibrate
     from qcore.diff import diff as diff
     from qcore.errors import QcoreError as QcoreError
-    from kernels.profile import Profile as Profile
     from qcore.execute import Executor as Executor
     from qcore.execute import run as run
     from qcore.explain import explain as explain

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +19,14 @@ import tflite_schema as ts
 from kernels import affine, ops, packing, ranges
 from kernels.call import Call, Tensor
 from kernels.errors import KernelError
-from kernels.opspec import Role
 from kernels.profile import PATHS, RUNTIMES, Profile
-from qcore.binding import Binder
-from qcore.errors import BadInput, CannotRun
+from qcore.binding import Binder, Input
+from qcore.errors import BadInput, BadSample, CannotRun
 from qcore.graph import Graph, graphs
 from qcore.sparse import densify
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Program
 
 UNPACK = {"int4": packing.unpack4, "int2": packing.unpack2}
 NO_OPTIONS = SimpleNamespace()
@@ -67,6 +69,10 @@ def run(
     return next(executor.run([sample], tensors=tensors))
 
 
+class NotCompiled(Exception):
+    """A subgraph has no program: a state, control flow, shapes that are not known before."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One operator, ready to be called. states: inputs that it keeps between invocations."""
@@ -105,6 +111,7 @@ class Executor:
         self.blocks = tuple(Block(graph, mode) for graph in graphs(self.model))
         self._states: dict[tuple[int, int], np.ndarray] = {}
         self.resources: dict[str, Any] = {}
+        self._programs: dict[tuple[int, bool], Program | None] = {}
 
     def reset(self) -> None:
         """Forget the states of recurrent operators and the values of resource variables."""
@@ -133,6 +140,12 @@ class Executor:
         but constants.
         """
         block = self.blocks[subgraph]
+        program = self.program(subgraph, keep) if block.declares(given) else None
+        if program is not None:
+            try:
+                return self._invoke(program, block, given, keep)
+            except NotCompiled:  # the file declares other shapes than its operators make
+                self._programs[subgraph, keep] = None
         values: dict[int, np.ndarray] = dict(given)
         wanted = {*block.graph.inputs, *block.graph.outputs}
         for node in block.nodes:
@@ -154,6 +167,84 @@ class Executor:
             if tensor >= 0 and tensor not in values:  # a constant that is returned
                 values[tensor] = block.tensors[tensor].x
         return values
+
+    def program(self, subgraph: int = 0, keep: bool = False) -> Program | None:
+        """The subgraph as a program of compiled kernels (mode "fast"), made when first asked for.
+
+        keep: one whose every tensor can be read after a run. None where there is none: a state,
+        control flow, shapes that depend on data, or a compiler that failed.
+        """
+        key = subgraph, keep
+        if key not in self._programs:
+            self._programs[key] = self._compiled(subgraph, keep) if self.mode == "fast" else None
+        return self._programs[key]
+
+    def _compiled(self, subgraph: int, keep: bool) -> Program | None:
+        from kernels.simd.build import CompilerFailed
+        from qcore.compiled import compile_block
+
+        try:
+            return compile_block(self.blocks[subgraph], self.profile, keep)
+        except (NotCompiled, CompilerFailed):
+            return None
+
+    def _invoke(
+        self, program: Program, block: Block, given: Mapping[int, np.ndarray], keep: bool
+    ) -> dict[int, np.ndarray]:
+        outs = program.run(1, [given[t][None] for t in block.graph.inputs])
+        values = {**given, **{t: a[0] for t, a in zip(program.outputs, outs)}}
+        if keep:
+            instance = program.instance(0)
+            values |= {t: instance.view(t).copy() for t in program.tensors if t not in values}
+        return values
+
+    def batch(self, images: Any, threads: int | None = None) -> dict[str, np.ndarray]:
+        """Many samples at once, each computed by itself: the fast way through a data set.
+
+        images: an array for the model's only input, or a dict of name -> array; the first axis
+        counts the samples, the others are those of the input without its leading 1.  threads: None
+        for all cores; the result does not depend on it. Returns output name -> array with a row
+        for each sample. Raises BadSample, CannotRun.
+        """
+        entry = self.binder.entries[self.binder.default]
+        block = self.blocks[entry.subgraph]
+        given = images if isinstance(images, Mapping) else {entry.inputs[0].name: images}
+        if set(given) != {i.name for i in entry.inputs}:
+            names = ", ".join(repr(i.name) for i in entry.inputs)
+            raise BadSample(f"{entry.where()} takes {names}; give an array for each")
+        counts = {len(a) for a in given.values()}
+        if len(counts) != 1:
+            raise BadSample(f"the arrays hold {sorted(counts)} samples; give the same number each")
+        count = counts.pop()
+        whole = [_stacked(i, given[i.name]) for i in entry.inputs]
+        stacked = [a for a in whole if a is not None]
+        if len(stacked) < len(whole):  # as any single sample is adapted
+            bound = [
+                self.binder.bind({n: a[i] for n, a in given.items()}, i).arrays
+                for i in range(count)
+            ]
+            stacked = [np.stack([row[p] for row in bound]) for p in range(len(whole))]
+        inputs = [block.encode(i.tensor, a) for i, a in zip(entry.inputs, stacked)]
+        program = self.program(entry.subgraph)
+        made: dict[int, np.ndarray] = {}
+        if program is not None:
+            from kernels.simd.build import cores
+
+            team = threads or cores()
+            try:
+                made = dict(zip(program.outputs, program.run(count, inputs, team)))
+            except NotCompiled:
+                self._programs[entry.subgraph, False] = None
+        if not made:
+            rows = [
+                self.invoke(entry.subgraph, dict(zip((i.tensor for i in entry.inputs), row)))
+                for row in zip(*inputs)
+            ]
+            made = {t: np.stack([r[t] for r in rows]) for _, t in entry.outputs}
+        return {
+            name: a.reshape(-1, *a.shape[2:]) if a.ndim > 1 and a.shape[1] == 1 else a
+            for name, a in ((name, made[t]) for name, t in entry.outputs)
+        }
 
     def call(self, subgraph: int, node: Node, values: Mapping[int, np.ndarray]) -> Call:
         """The operator with its operands' values, as `kernels.ops.compute` takes it."""
@@ -216,7 +307,7 @@ class Block:
     def variables(self) -> frozenset[int]:
         return frozenset(
             t for t in range(len(self.graph.tensors)) if self.graph.is_variable(t)
-        ) - {t for t in self.graph.inputs}
+        ) - set(self.graph.inputs)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -229,6 +320,10 @@ class Block:
         """How a message names an operator."""
         number = self.graph.subgraph
         return self.graph.where(node.number) + (f" in subgraph {number}" if number else "")
+
+    def declares(self, given: Mapping[int, np.ndarray]) -> bool:
+        """Whether the inputs have the shapes that the file declares."""
+        return all(a.shape == self.tensors[t].shape for t, a in given.items())
 
     def encode(self, tensor: int, array: np.ndarray) -> np.ndarray:
         """A sample's array as the tensor holds it."""
@@ -260,11 +355,7 @@ class Block:
     def _node(self, number: int, last: Mapping[int, int]) -> Node:
         op = self.graph.operators[number]
         spec = ops.find(op.name)
-        states = tuple(
-            p for p, t in enumerate(op.inputs)
-            if t >= 0 and spec is not None
-            and (o := spec.operand(p)) is not None and o.role is Role.STATE
-        )  # fmt: skip
+        kept = spec.states(len(op.inputs)) if spec is not None else ()
         return Node(
             number,
             op.name,
@@ -273,9 +364,19 @@ class Block:
             tuple(self.tensors[t] for t in op.intermediates),
             op.options or op.options_2 or NO_OPTIONS,
             op.code.version,
-            states,
+            tuple(p for p in kept if op.inputs[p] >= 0),
             tuple(t for t in {*op.inputs, *op.outputs} if t >= 0 and last[t] == number),
         )
+
+
+def _stacked(to: Input, images: np.ndarray) -> np.ndarray | None:
+    """(N, ...) images as (N, 1, ...), where every one is as the input takes it; else None."""
+    array = np.asarray(images)
+    shape = to.shape
+    fits = shape is not None and shape[:1] == (1,) and array.shape[1:] == tuple(shape[1:])
+    if not fits or not (array.dtype == to.dtype or (to.floats and array.dtype == np.float32)):
+        return None
+    return array[:, None]
 
 
 def parameters(graph: Graph, tensor: int) -> Tensor:
@@ -297,9 +398,7 @@ def parameters(graph: Graph, tensor: int) -> Tensor:
     zero_point = np.zeros(q.scale.size, np.int64) if q.zero_point is None else q.zero_point
     if zero_point.size == 0:
         zero_point = np.zeros(q.scale.size, np.int64)
-    return replace(
-        found, scale=q.scale, zero_point=zero_point, axis=int(q.quantized_dimension)
-    )
+    return replace(found, scale=q.scale, zero_point=zero_point, axis=int(q.quantized_dimension))
 
 
 def constant(graph: Graph, tensor: int) -> np.ndarray | None:
@@ -315,4 +414,3 @@ def constant(graph: Graph, tensor: int) -> np.ndarray | None:
     if record.sparsity is not None:
         return densify(data, record, graph.name(tensor))
     return data if unpack is None else unpack(data, int(np.prod(shape))).reshape(shape)
-

@@ -124,23 +124,20 @@ def explain(
     inputs_of: str = "reference",
     output: int = 0,
     signature: str | None = None,
-    subgraph: int = 0,
 ) -> Explanation:
     """How each path computes one output element of one operator.
 
-    operator: its number in the subgraph, or the name of one of its output tensors.  element: index
-    in the output, or a flat position.  inputs_of: the path whose tensors the operator is given, the
-    same for all paths, so that only the operator's own arithmetic differs.  output: which of
-    several outputs.
+    operator: its number in the signature's subgraph, or the name of one of its output tensors.
+    element: index in the output, or a flat position.  inputs_of: the path whose tensors the
+    operator is given, the same for all paths, so that only the operator's own arithmetic differs.
+    output: which of several outputs.
     Raises BadInput for an operator or an element that is not there, CannotRun, BadSample.
     """
     executor = Executor(model, as_profile(inputs_of, runtime), signature=signature)
     bound = executor.binder.bind(sample, 0)
     entry = executor.binder.entries[bound.entry]
     block = executor.blocks[entry.subgraph]
-    given = {
-        i.tensor: block.encode(i.tensor, a) for i, a in zip(entry.inputs, bound.arrays)
-    }
+    given = {i.tensor: block.encode(i.tensor, a) for i, a in zip(entry.inputs, bound.arrays)}
     node = _find(executor, entry.subgraph, operator)
     values = executor.invoke(entry.subgraph, given, keep=True)
     call = executor.call(entry.subgraph, node, values)
@@ -152,9 +149,7 @@ def explain(
             with tracing() as noted:
                 made = ops.compute(here, "reference")
         except KernelError as error:
-            found.append(
-                PathSteps(path, rule(here), _who(here), (), None, None, str(error))
-            )
+            found.append(PathSteps(path, rule(here), _who(here), (), None, None, str(error)))
             continue
         array = made[output]
         index = _index(element, array.shape)
@@ -208,9 +203,7 @@ def _index(element: Sequence[int] | int, shape: tuple[int, ...]) -> tuple[int, .
     return index
 
 
-def _step(
-    noted: Noted, call: Call, shape: tuple[int, ...], index: tuple[int, ...]
-) -> Step | None:
+def _step(noted: Noted, call: Call, shape: tuple[int, ...], index: tuple[int, ...]) -> Step | None:
     """The noted step at one element; None where it does not belong to single elements."""
     at = _place(noted.value, call, shape, index)
     if at is None:
@@ -232,9 +225,9 @@ def _step(
 
 def _place(value: np.ndarray, call: Call, shape: tuple[int, ...], index: tuple[int, ...]) -> Any:
     """A function that picks the element out of arrays like `value`; None if there is none."""
-    codes = call.inputs[0].x if call.inputs and call.has(0) else None
-    table = codes is not None and codes.dtype.itemsize == 1 and codes.shape == shape
-    if table and value.shape == (256,):
+    codes = call.x(0) if call.has(0) else None
+    table = value.shape == (256,)
+    if table and codes is not None and codes.dtype.itemsize == 1 and codes.shape == shape:
         code = int(codes[index]) - (0 if codes.dtype == np.uint8 else -128)
         return lambda a: a[code].item()
     try:
@@ -254,7 +247,7 @@ def _operands(call: Call, graph: Any, node: Node) -> tuple[str, ...]:
         if t is None or not t.quantized:
             continue
         where = "input" if position < len(node.inputs) else "output"
-        scale = f"{float(t.s):.9g}" + ("" if t.scale.size == 1 else f" ... ({t.scale.size})")
+        scale = f"{float(t.s):.9g}" + ("" if t.scales.size == 1 else f" ... ({t.scales.size})")
         lines.append(
             f"{where} {graph.name(tensor)!r}: {t.dtype} {'x'.join(map(str, t.shape))}, scale "
             f"{scale}, zero point {t.z}"

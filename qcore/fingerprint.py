@@ -83,9 +83,7 @@ class Fingerprint:
         lines = [f"{self.runtime} {self.version}"]
         for t in self.traits:
             lines.append(f"{t.operator} {t.form} {t.path}: {describe(t)}")
-        lines.append(
-            f"{len(self.surprises)} of {len(self.traits)} rows are not as documented"
-        )
+        lines.append(f"{len(self.surprises)} of {len(self.traits)} rows are not as documented")
         return "\n".join(lines)
 
 
@@ -119,7 +117,8 @@ def fingerprint(
     known = {operator for operator, _ in generators()}
     for name in operators:
         if name not in known:
-            raise BadInput(f"there is no generator for {name}; known are {', '.join(sorted(known))}")
+            known_names = ", ".join(sorted(known))
+            raise BadInput(f"there is no generator for {name}; known are {known_names}")
     if runtime not in RUNTIMES:
         raise BadInput(f"runtime {runtime!r} is unknown; known are {', '.join(RUNTIMES)}")
     wanted = [(o, f) for o, f in generators() if not operators or o in operators]

@@ -16,10 +16,10 @@ import numpy as np
 
 from kernels import ops
 from kernels.call import Call
-from kernels.errors import KernelError
+from kernels.errors import KernelError, Undefined
 from kernels.profile import PATHS, Profile
 from qcore.errors import BadInput, CannotRun, RuntimeFailed
-from qcore.execute import Executor, Node, as_profile
+from qcore.execute import Block, Executor, Node, as_profile
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class OperatorCheck:
 
     number: position in subgraph 0 (or the signature's).  rule: what this path computes.
     delegated: XNNPACK takes it.  error: why our kernels gave no answer, "" if they did.
+    undefined: why there is no right answer: the runtime's own depends on memory.
     unseen: outputs of which the interpreter shows no values.
     """
 
@@ -62,6 +63,7 @@ class OperatorCheck:
     delegated: bool
     compared: Compared = Compared()
     error: str = ""
+    undefined: str = ""
     unseen: int = 0
 
     @property
@@ -74,6 +76,7 @@ class PathCheck:
     """One path. outputs, tensors: end to end, of the model's outputs and of every tensor.
 
     failed: why the interpreter could not run this path (its message, an abort included), else "".
+    Behind an operator whose result the runtime leaves undefined, nothing is compared end to end.
     """
 
     path: str
@@ -138,7 +141,7 @@ class Verification:
                 f"{p.outputs.elements:,} outputs, {p.tensors.differing:,} of "
                 f"{p.tensors.elements:,} elements of all tensors"
             )
-            lines += [f"  {line(o)}" for o in p.mismatches]
+            lines += [f"  {line(o)}" for o in p.operators if not o.ok or o.undefined]
         return "\n".join(lines)
 
     __str__ = table
@@ -155,8 +158,8 @@ class Verification:
 def line(o: OperatorCheck) -> str:
     """One operator in one line."""
     text = f"{o.name} {o.number} ({o.output}): "
-    if o.error:
-        return text + o.error
+    if o.error or o.undefined:
+        return text + (o.error or f"undefined: {o.undefined}")
     return (
         f"{text}{o.compared.differing:,} of {o.compared.elements:,} differ, by up to "
         f"{o.compared.largest:g}; rule {o.rule or 'plain'}"
@@ -191,9 +194,7 @@ def verify(
         raise BadInput("paths is empty; name at least one")
     held = samples if len(profiles) == 1 else list(samples)
     return Verification(
-        tuple(
-            _path(model, held, p, mode, signature, time_limit, memory_limit) for p in profiles
-        )
+        tuple(_path(model, held, p, mode, signature, time_limit, memory_limit) for p in profiles)
     )
 
 
@@ -241,9 +242,7 @@ class Walk:
         for bound in binder.all(samples):
             entry = binder.entries[bound.entry]
             block = self.fed.blocks[entry.subgraph]
-            arrays = tuple(
-                block.encode(i.tensor, a) for i, a in zip(entry.inputs, bound.arrays)
-            )
+            arrays = tuple(block.encode(i.tensor, a) for i, a in zip(entry.inputs, bound.arrays))
             self._waiting.append(
                 (entry.subgraph, {i.tensor: a for i, a in zip(entry.inputs, arrays)})
             )
@@ -258,32 +257,54 @@ class Walk:
         block = self.whole.blocks[subgraph]
         visible = {t: a for t, a in theirs.items() if t < len(block.tensors)} | given
         shown = frozenset(visible)
+        program = self.whole.program(subgraph, keep=True) if block.declares(given) else None
+        if program is not None:
+            for node in block.nodes:
+                self._fed(subgraph, node, visible)
+            try:
+                made = self.whole.invoke(subgraph, given, keep=True)
+            except CannotRun:
+                made = {}  # the operator's own check says why
+            for tensor, array in made.items():
+                if tensor in shown and tensor not in given:
+                    self._add(block, tensor, array, visible[tensor])
+        else:
+            self._step_by_step(subgraph, given, visible, shown)
+        for tensor in block.variables & shown:
+            self.fed._states[subgraph, tensor] = visible[tensor]
+
+    def _add(self, block: Block, tensor: int, ours: np.ndarray, theirs: np.ndarray) -> bool:
+        """Count one tensor of the end-to-end run; whether it is equal."""
+        compared, _ = compare(ours, theirs)
+        self.tensors += compared
+        if tensor in block.graph.outputs:
+            self.outputs += compared
+        return not compared.differing
+
+    def _step_by_step(
+        self,
+        subgraph: int,
+        given: Mapping[int, np.ndarray],
+        visible: dict[int, np.ndarray],
+        shown: frozenset[int],
+    ) -> None:
+        """Both runs at once: an operator whose inputs are equal is computed only once."""
+        block = self.whole.blocks[subgraph]
         ours: dict[int, np.ndarray] = dict(given)
         alike = set(given)  # tensors that are equal to the interpreter's, so far
         for node in block.nodes:
             made = self._fed(subgraph, node, visible)
-            if made is None or not all(t in alike or block.tensors[t].constant
-                                       for t in node.inputs if t >= 0):  # fmt: skip
+            equal = all(t in alike or block.tensors[t].constant for t in node.inputs if t >= 0)
+            if made is None or not equal:
                 made = self._whole(subgraph, node, ours)
             else:
                 self._keep(self.whole, subgraph, node, made)
-            if made is None:
-                continue
-            for tensor, array in zip(node.outputs, made):
-                if tensor < 0:
-                    continue
-                ours[tensor] = array
-                if tensor in shown:
-                    compared, _ = compare(array, visible[tensor])
-                    self.tensors += compared
-                    if tensor in block.graph.outputs:
-                        self.outputs += compared
-                    if not compared.differing:
+            for tensor, array in zip(node.outputs, made or ()):
+                if tensor >= 0:
+                    ours[tensor] = array
+                    # Nothing tells apart what the interpreter does not show.
+                    if tensor not in shown or self._add(block, tensor, array, visible[tensor]):
                         alike.add(tensor)
-                else:
-                    alike.add(tensor)  # nothing to tell them apart by
-        for tensor in block.variables & shown:
-            self.fed._states[subgraph, tensor] = visible[tensor]
 
     def _fed(
         self, subgraph: int, node: Node, theirs: dict[int, np.ndarray]
@@ -295,10 +316,14 @@ class Walk:
             check = self.found.get(node.number) or describe(block.graph, node, call)
             made = ops.compute(call, self.fed.mode)
         except (KernelError, CannotRun) as error:
+            names = block.graph.output_names(node.number)
             old = self.found.get(node.number) or OperatorCheck(
-                node.number, node.name, "", "", "", False
+                node.number, node.name, names[0] if names else "", "", "", False
             )
-            self.found[node.number] = replace(old, error=old.error or str(error))
+            if isinstance(error, Undefined):
+                self.found[node.number] = replace(old, undefined=str(error))
+            else:
+                self.found[node.number] = replace(old, error=str(error))
             return None
         self._keep(self.fed, subgraph, node, made)
         tensors = (*node.outputs, *(node.inputs[p] for p in node.states))
@@ -373,9 +398,7 @@ def bounds(call: Call, made: Sequence[np.ndarray]) -> tuple[Any, ...]:
     return tuple(b if a.dtype.kind == "f" else None for a, b in zip(made, each, strict=True))
 
 
-def compare(
-    ours: np.ndarray, theirs: np.ndarray, bound: Any = None
-) -> tuple[Compared, str]:
+def compare(ours: np.ndarray, theirs: np.ndarray, bound: Any = None) -> tuple[Compared, str]:
     """Two arrays, elementwise; and a sentence if their shapes or types are not even alike."""
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return Compared(differing=theirs.size), (

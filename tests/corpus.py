@@ -147,7 +147,8 @@ def _spectra(shape: list[int], low: float, high: float, count: int) -> Iterator[
     windows = np.lib.stride_tricks.sliding_window_view(sound, 1024)[::512] * np.hanning(1024)
     energy = np.abs(np.fft.rfft(windows))[:, 1:481]
     bands = max(n for n in (10, 40, 120) if np.prod(shape) % n == 0)
-    pooled = np.log(energy[:, : 480 // bands * bands].reshape(len(energy), bands, -1).mean(2) + 1e-6)
+    grouped = energy[:, : 480 // bands * bands].reshape(len(energy), bands, -1)
+    pooled = np.log(grouped.mean(2) + 1e-6)
     pooled = low + (high - low) * (pooled - pooled.min()) / np.ptp(pooled)
     frames = int(np.prod(shape)) // bands
     for start in np.linspace(0, len(pooled) - frames, count).astype(int):

@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 
 import numpy as np
 
+from kernels import delegate
 from kernels.call import Call
 from kernels.errors import NoKernel
 from kernels.opspec import OpSpec
@@ -59,12 +60,15 @@ def all() -> Mapping[str, OpSpec]:
 def resolve(call: Call) -> Call:
     """The call on the path that computes it: what XNNPACK does not take falls back to optimized.
 
-    An operator's file says what XNNPACK takes in `delegated(call) -> bool`; without it, nothing.
+    An operator's file says what XNNPACK takes in `delegated(call) -> bool`; without it, nothing. It
+    answers from types, shapes, parameters and constants alone: other inputs may have no data.
+    Raises RuntimeRefuses for scales at which XNNPACK stops after it has taken the operator.
     """
     if not call.profile.is_xnnpack:
         return call
     delegated = getattr(module(call.name), "delegated", None)
     if delegated is not None and delegated(call):
+        delegate.prepare(call)
         return call
     return call.on(profile=replace(call.profile, path=OPTIMIZED.path))
 

@@ -230,7 +230,7 @@ def delegated(call: Call, product: bool = False) -> bool:
     if a.dtype == "float32":
         return floats_delegated(call)
     if not (
-        all(map(delegate.eight_bit, (a, b, y)))
+        delegate.per_tensor(a, b, y)
         and a.dtype == b.dtype == y.dtype
         and _fits(a, b)
         and activation.fused(call) in activation.BOUNDS
@@ -464,8 +464,9 @@ def shifted_parameters(call: Call, sign: int) -> Shifted | None:
     """Where an int16 ADD or SUB only shifts: pot_scale_int16 and powers of two (E45). Else None."""
     if call.output.dtype != "int16" or not call.option("pot_scale_int16", True):
         return None
-    powers = [_log2(t) for t in (call[0], call[1], call.output)]
-    if any(p is None for p in powers):
+    tensors = (call[0], call[1], call.output)
+    powers = [p for t in tensors if (p := _log2(t)) is not None]
+    if len(powers) < len(tensors):
         return None
     a, b = powers[2] - powers[0], powers[2] - powers[1]
     if min(a, b) != 0:

@@ -302,9 +302,9 @@ def stage(call: Call, at: At, rule: Rule) -> Stage:
     zero points with which the runtime makes no operator.
     """
     x, w, y = call[at.x], call[at.w], call.output
-    assert w.scale is not None
+    factor: float | np.ndarray
     if call.profile.is_xnnpack:
-        factor = np.float32(x.s * w.scale) / y.s
+        factor = np.asarray(x.s * w.scales, np.float32) / y.s
         if (factor >= REFUSED_SCALE).any():
             raise RuntimeRefuses(f"{call.name}: XNNPACK has no requantization scale of 256 or more")
         if call.has(at.bias) and call[at.bias].per_channel != w.per_channel:
@@ -323,7 +323,7 @@ def stage(call: Call, at: At, rule: Rule) -> Stage:
                 )
         factor = np.float64(x.s * w.s) / float(y.s)
     else:
-        factor = float(x.s) * w.scale.astype(np.float64) / float(y.s)
+        factor = float(x.s) * w.scales.astype(np.float64) / float(y.s)
     return Stage.of(rule, factor, y.z, activation.clamp(call), y.range)
 
 
@@ -513,7 +513,7 @@ def taken(call: Call, at: At, axis: int) -> bool:
     x, w, y = call[at.x], call[at.w], call.output
     if not delegate.static(call, at.w, at.bias) or activation.fused(call) not in activation.BOUNDS:
         return False
-    if w.dtype not in ("int8", "uint8") or not _normal(w):
+    if w.dtype not in ("int8", "uint8") or w.scale is None or not delegate.normal(w):
         return False
     if w.dtype == "int8" and w.per_channel:
         if w.axis != axis or (call.profile.litert and _shifted(w)):
@@ -524,21 +524,15 @@ def taken(call: Call, at: At, axis: int) -> bool:
         bias = call[at.bias]
         if len(bias.shape) != 1:
             return False
-        if bias.dtype != "float32" and (bias.scale is None or not _normal(bias)):
+        if bias.dtype != "float32" and (bias.scale is None or not delegate.normal(bias)):
             return False
     if x.dtype == y.dtype == "float32":
         return w.dtype == "int8"
-    return x.dtype == w.dtype == y.dtype and delegate.eight_bit(x) and delegate.eight_bit(y)
+    return x.dtype == w.dtype == y.dtype and delegate.per_tensor(x, y)
 
 
 def _shifted(w: Tensor) -> bool:
     return w.zero_point is not None and bool(w.zero_point.any())
-
-
-def _normal(t: Tensor) -> bool:
-    return t.scale is not None and bool(
-        (np.isfinite(t.scale) & (t.scale >= np.finfo(np.float32).tiny)).all()
-    )
 
 
 def blind(call: Call, at: Window, space: Sequence[int]) -> bool:

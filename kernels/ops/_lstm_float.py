@@ -31,7 +31,7 @@ from kernels.trace import note
 
 F32 = np.float32
 REAL = ("real", "bound")  # modes that take the operands in real units
-FUNCTION = 12 * U  # of a sigmoid or tanh, 6 ulp of 1 (E81)
+FUNCTION = 12 * U  # of a sigmoid or tanh, 6 ulp of 1 (E76)
 
 
 class Cell(NamedTuple):
@@ -204,7 +204,7 @@ def errors(
     cell: Cell, x: np.ndarray, aux: np.ndarray | None, h: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bounds (float64) of what `real` returns, by the same steps: each value has an error beside
-    it, which sums add to (E80) and activations, whose slope is at most 1, pass on (E81)."""
+    it, which sums add to (E75) and activations, whose slope is at most 1, pass on (E76)."""
     outputs = []
     eh, ec = np.zeros(h.shape), np.zeros(c.shape)
     for t in range(len(x)):

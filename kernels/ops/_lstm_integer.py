@@ -230,7 +230,7 @@ def _peephole(call: Call, gate: int, batches: int, outputs: int) -> np.ndarray:
     """
     weights = call.x(PEEPHOLE[gate]).astype(np.int64)
     if outputs > weights.size:
-        raise call.refuse("peephole with more outputs than cells reads beyond its weights")
+        raise call.undefined("peephole with more outputs than cells reads beyond its weights")
     return _laid(call, weights[:outputs], batches, weights.size)
 
 

@@ -175,7 +175,7 @@ def basic_real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def basic_bound(call: Call) -> tuple[np.ndarray, ...]:
-    """Of `basic_real`, by the same steps (E80, E81)."""
+    """Of `basic_real`, by the same steps (E75, E76)."""
     w, b, c = (call[p].real().astype(np.float64) for p in (2, 3, 4))
     _, state, both, gates = basic_real(call)
     eg = gamma(w.shape[1] + 3) * (np.abs(both) @ np.abs(w.T) + np.abs(b))

@@ -116,6 +116,5 @@ def movable(*tensors: Tensor) -> bool:
     """XNNPACK can move these: float, or 8 bits per tensor (quantized_dimension 0 even so); at
     most 6 axes."""
     return all(
-        len(t.shape) <= RANK and (t.dtype == "float32" or (delegate.eight_bit(t) and t.axis == 0))
-        for t in tensors
+        len(t.shape) <= RANK and (t.dtype == "float32" or delegate.per_tensor(t)) for t in tensors
     )

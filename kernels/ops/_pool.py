@@ -49,7 +49,7 @@ def _larger_than_image(call: Call, missing: int) -> None:
     """Windows larger than the image, without padding: nothing comes out. Raises where even that
     fails: XNNPACK reads outside of the image, tensorflow 2.21 counts below zero."""
     if call.profile.is_xnnpack:
-        raise call.refuse("the window is larger than the image; XNNPACK reads outside of it")
+        raise call.undefined("the window is larger than the image; XNNPACK reads outside of it")
     if missing > 0 and not call.profile.litert:
         raise RuntimeRefuses(f"{call.name}: the window is larger than the image")
 

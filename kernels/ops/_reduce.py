@@ -73,7 +73,7 @@ def prepared(call: Call) -> None:
     if call[0].dtype != call.output.dtype:
         raise call.refuse(f"the output is {call.output.dtype}; give both the same type")
     if call.profile.is_xnnpack:
-        if delegate.bad_scale(call[0]) or delegate.bad_scale(call.output):
+        if not (delegate.normal(call[0]) and delegate.normal(call.output)):
             raise RuntimeRefuses(f"{call.name}: XNNPACK stops at a scale that is not normal")
         if not 1 <= rank <= XNNPACK_RANK:
             raise RuntimeRefuses(f"{call.name}: XNNPACK takes rank {rank} and cannot prepare it")
@@ -91,10 +91,8 @@ def delegated(call: Call) -> bool:
     if not call[0].shape and call.profile.litert and axis.x.ravel().tolist() == [0]:
         return False
     return (
-        delegate.per_tensor(call[0])
-        and delegate.per_tensor(call.output)
+        delegate.per_tensor(call[0], call.output)
         and call[0].dtype == call.output.dtype
-        and axis.constant
         and axis.dtype == "int32"
         and axis.x.ndim <= 1
         and 1 <= axis.x.size <= XNNPACK_RANK

@@ -47,7 +47,7 @@ def as_read(call: Call, aux: np.ndarray, x: np.ndarray) -> np.ndarray:
         return aux
     inputs, extra = x.shape[2], aux.shape[2]
     if extra < inputs:
-        raise call.refuse("an auxiliary input smaller than the input is read beyond its end")
+        raise call.undefined("an auxiliary input smaller than the input is read beyond its end")
     flat = aux.ravel()
     steps, rows = aux.shape[:2]
     if call.option("time_major", False):
@@ -132,8 +132,8 @@ def _real(p: Layer, x: np.ndarray, aux: np.ndarray, h: np.ndarray) -> np.ndarray
 def _errors(
     p: Layer, x: np.ndarray, aux: np.ndarray, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of every step and of the last state: of the sums (E80), of the state that goes into them, and
-    of the activation, 6 ulp of 1 (E81), whose slope is at most 1."""
+    """Of every step and of the last state: of the sums (E75), of the state that goes into them, and
+    of the activation, 6 ulp of 1 (E76), whose slope is at most 1."""
     w, other, r = (np.abs(m.T.astype(np.float64)) for m in (p.w, p.aux, p.r))
     y, e = np.zeros((*x.shape[:2], h.shape[1])), np.zeros(h.shape)
     terms = len(w) + len(other) + len(r)

@@ -200,19 +200,14 @@ def floats(call: Call, *others: str) -> None:
 
 
 def table_delegated(call: Call, dtypes: tuple[str, ...] = EIGHT) -> bool:
-    """Whether XNNPACK takes an operator of one 8-bit input and output.
-
-    Raises RuntimeRefuses for a scale that is not a normal number: XNNPACK takes the operator and
-    then fails, so that no other kernel is asked.
-    """
+    """Whether XNNPACK takes an operator of one 8-bit input and output."""
     x, y = call[0], call.output
-    if x.dtype not in dtypes or x.dtype != y.dtype or x.per_channel or y.per_channel:
-        return False
-    if not (x.quantized and y.quantized) or len(x.shape) > 6 or 0 in x.shape:
-        return False
-    if not (delegate.eight_bit(x) and delegate.eight_bit(y)):
-        raise RuntimeRefuses(f"{call.name}: XNNPACK does not take scales {x.s} and {y.s}")
-    return True
+    return (
+        x.dtype in dtypes
+        and x.dtype == y.dtype
+        and delegate.per_tensor(x, y)
+        and delegate.takes_shape(x)
+    )
 
 
 @jit

@@ -110,8 +110,8 @@ def delegated(call: Call) -> bool:
 def _compute(call: Call, fast: bool) -> tuple[np.ndarray, ...]:
     _binary.check(call, _binary.WIDE)
     if call.profile.is_xnnpack:
-        factors = _binary.xnnpack_parameters(call, sign=1)
-        return (_binary.xnnpack_fast if fast else _binary.xnnpack_reference)(call, factors)
+        shared = _binary.xnnpack_parameters(call, sign=1)
+        return (_binary.xnnpack_fast if fast else _binary.xnnpack_reference)(call, shared)
     shifts = _binary.shifted_parameters(call, sign=1)
     if shifts is not None:
         return (_binary.shifted_fast if fast else _binary.shifted_reference)(call, shifts)

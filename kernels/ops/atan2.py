@@ -31,7 +31,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """4 ulp measured (C library; E81)."""
+    """4 ulp measured (C library; E76)."""
     return bounds.of_function(real(call)[0], 5)
 
 

@@ -9,10 +9,11 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/batch_m
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels import bounds, hybrid
+from kernels import bounds, delegate, hybrid
 from kernels.call import Call
 from kernels.errors import RuntimeRefuses
 from kernels.exact import matmul
@@ -24,6 +25,9 @@ from kernels.opspec import DynamicRange, Operand, OpSpec
 from kernels.opversion import Special, hybrid_asymmetric
 from kernels.stage import Rule, Stage
 from kernels.trace import note
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="BATCH_MATMUL",
@@ -81,7 +85,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, _rows(call, call.x(0)).shape[-1])
 
 
@@ -135,6 +139,13 @@ def stage(call: Call) -> Stage:
     return Stage.of(rule, factor, y.z, (y.range.qmin, y.range.qmax), y.range)
 
 
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: int8 to int8."""
+    from kernels.simd import matrices
+
+    matrices.product(to)
+
+
 def delegated(call: Call) -> bool:
     """Whether XNNPACK takes the call."""
     x, w, y = call[0], call[1], call.output
@@ -146,7 +157,9 @@ def delegated(call: Call) -> bool:
         return False
     if x.dtype == "float32":
         return True
-    return x.dtype == "int8" and not w.per_channel and (w.z == 0 or not call.profile.litert)
+    if x.dtype != "int8" or not delegate.per_tensor(x, y):
+        return False
+    return not w.per_channel and (w.z == 0 or not call.profile.litert)
 
 
 def _rows(call: Call, x: np.ndarray) -> np.ndarray:
@@ -258,11 +271,11 @@ def _check(call: Call) -> None:
         raise call.refuse("integer kernels know one scale a side; quantize per tensor")
     adj_x = call.option("adj_x", False)
     if not litert and adj_x and batch_x and batch_w and batch_w[-1] == 1 < batch_x[-1]:
-        raise call.refuse("tensorflow 2.21 leaves a part of this output unwritten; avoid adj_x")
+        raise call.undefined("tensorflow 2.21 leaves a part of this output unwritten; avoid adj_x")
     if hybrid_call and w.per_channel and w.axis != w.x.ndim - (2 if _adj_y(call) else 1):
         raise call.refuse("scales of the right side must be along its units")
     if hybrid_call and _quantizer(call) == hybrid.ASYMMETRIC and _unknown_sums(call):
-        raise call.refuse("the kernel reads weight sums that nobody wrote; use 4 dimensions")
+        raise call.undefined("the kernel reads weight sums that nobody wrote; use 4 dimensions")
 
 
 def _adj_y(call: Call) -> bool:

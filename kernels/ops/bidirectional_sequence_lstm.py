@@ -82,7 +82,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> tuple[np.ndarray, ...]:
-    """Of every output and state: the errors of sums (E80) and functions (E81), carried on from step
+    """Of every output and state: the errors of sums (E75) and functions (E76), carried on from step
     to step."""
     return _walk(call, "bound")
 
@@ -108,13 +108,13 @@ def _walk(call: Call, mode: str) -> tuple[np.ndarray, ...]:
     crossed = call.has(FORWARD.aux[1])
     x, other = _input(call, 0), _input(call, AUX) if call.has(AUX) else None
     runtime = not meant or not call.form  # a float model has the runtime's flaws as well
-    if runtime and crossed and not call.profile.litert:
+    if other is not None and runtime and crossed and not call.profile.litert:
         other = as_read(call, other, x)
     if not time_major:
         x, other = x.swapaxes(0, 1), None if other is None else other.swapaxes(0, 1)
     batches = x.shape[1]
     if runtime and merged and not time_major and batches > 1:
-        raise call.refuse("merged outputs, batch-major: the runtimes write beyond the states")
+        raise call.undefined("merged outputs, batch-major: the runtimes write beyond the states")
     run = _lstm_float.WALKERS[mode]
     outputs, states = [], []
     for at in (FORWARD, BACKWARD):

@@ -138,7 +138,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, math.prod(call[1].shape[1:]))
 
 
@@ -226,7 +226,7 @@ def _hybrid(call: Call) -> tuple[int, bool, int]:
         return QD8, unit and groups == 1 and call[1].shape[::3] != (1, 1), _conv.FUSED
     if groups > 1 or (scale != scale.flat[0]).any():
         if scale.size == 1 or (scale == scale.flat[0]).all():
-            raise call.refuse("groups need scales that differ; the kernel reads other memory")
+            raise call.undefined("groups need scales that differ; the kernel reads other memory")
         plain = call.profile.is_reference or groups > 1
         return ASYMMETRIC, False, _conv.CHANNEL_FIRST if plain else _conv.PRODUCT
     return SYMMETRIC, False, _conv.PRODUCT

@@ -115,7 +115,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, math.prod(call[1].shape[1:3]))
 
 
@@ -202,7 +202,7 @@ def _check(call: Call) -> None:
         raise call.refuse("depth_multiplier is not the filters of each channel; correct it")
     if call.option("depth_multiplier", 1) == 0 and not call.profile.litert:
         if x.dtype in ("int16", "float32"):
-            raise call.refuse("depth_multiplier 0 leaves the output as it was; correct it")
+            raise call.undefined("depth_multiplier 0 leaves the output as it was; correct it")
     eight = x.dtype in ("int8", "uint8", "float32")
     if eight and not call.has(2) and not call.profile.is_reference:
         raise RuntimeRefuses("DEPTHWISE_CONV_2D: the optimized kernel insists on a bias")

@@ -83,8 +83,8 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
     if x.per_channel or x.dtype == "int16":
         axis = x.axis if x.per_channel else x.x.ndim
         before, after = x.shape[:axis], x.shape[axis + 1 :]
-        shape = (int(np.prod(before)), x.scale.size, int(np.prod(after)))
-        scale, zero_point = x.scale.astype(np.float32).reshape(-1), _zero_points(x)
+        shape = (int(np.prod(before)), x.scales.size, int(np.prod(after)))
+        scale, zero_point = x.scales.astype(np.float32).reshape(-1), x.zero_points
         _products(flat.reshape(shape), scale, zero_point, out.reshape(shape))
         return (out,)
     codes = np.arange(256, dtype=np.uint8).view(x.held)
@@ -121,17 +121,12 @@ def _offset(x: Tensor) -> np.float32:
     return np.float32(-x.z * float(x.s))
 
 
-def _zero_points(x: Tensor) -> np.ndarray:
-    z = np.zeros(1, np.int64) if x.zero_point is None else x.zero_point
-    return np.broadcast_to(z, x.scale.shape).astype(np.int64)
-
-
 def _parameters(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Scale and zero point in a shape that broadcasts against the values."""
     along = [1] * x.x.ndim
     if x.per_channel:
-        along[x.axis] = x.scale.size
-    return x.scale.reshape(along), _zero_points(x).reshape(along)
+        along[x.axis] = x.scales.size
+    return x.scales.reshape(along), x.zero_points.reshape(along)
 
 
 def _check(call: Call) -> None:
@@ -141,7 +136,7 @@ def _check(call: Call) -> None:
         raise RuntimeRefuses(f"DEQUANTIZE: {x.dtype} has no kernel in this runtime")
     if x.dtype == "int16" and (x.z or x.per_channel):
         raise RuntimeRefuses("DEQUANTIZE: int16 with a zero point or per channel; it stops")
-    if call.profile.is_xnnpack and delegate.bad_scale(x):
+    if call.profile.is_xnnpack and not delegate.normal(x):
         raise RuntimeRefuses("DEQUANTIZE: XNNPACK takes no scale that is subnormal")
 
 

@@ -46,7 +46,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """2 ulp measured (Eigen, XNNPACK; E81)."""
+    """2 ulp measured (Eigen, XNNPACK; E76)."""
     return bounds.of_function(real(call)[0], 3)
 
 

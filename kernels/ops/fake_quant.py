@@ -56,7 +56,7 @@ def nudged(lo: float, hi: float, bits: int) -> tuple[np.float32, np.float32, np.
     with np.errstate(all="ignore"):
         scale = (high - low) / qmax
         anchored = -low / scale
-        zero_point = np.float32(min(max(half_away(anchored), np.float32(0)), qmax))
+        zero_point = np.float32(min(max(float(half_away(anchored)), 0.0), float(qmax)))
         return -zero_point * scale, (qmax - zero_point) * scale, scale
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernels import activation, bounds, delegate
-from kernels.call import Call, Tensor
+from kernels.call import Call
 from kernels.errors import RuntimeRefuses
 from kernels.fixedpoint import wrap32
 from kernels.numerics import Row
@@ -220,7 +220,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, call[1].shape[1])
 
 
@@ -287,7 +287,7 @@ def _rule(call: Call) -> Rule:
 def _vector(call: Call) -> Rule:
     """ruy's rule, by vector or by portable code; a single row of 8 bits has a kernel before ruy."""
     units, depth = call[1].shape
-    single = call[0].x.size // depth == 1 and call[0].dtype != "int16"
+    single = math.prod(call[0].shape) // depth == 1 and call[0].dtype != "int16"
     if call.profile.portable and not (single and units >= 4 and depth >= 8):
         return Rule.SGL
     return Rule.UP
@@ -343,7 +343,7 @@ def delegated(call: Call) -> bool:
         return False
     if x.dtype == "float32":
         return w.dtype in ("int8", "int4", "int2") and delegate.static(call, 2)
-    if not _bias_taken(call):
+    if not _bias_taken(call) or not delegate.per_tensor(x, y):
         return False
     if x.dtype == "uint8":
         return w.dtype == "uint8"
@@ -371,15 +371,9 @@ def _bias_taken(call: Call) -> bool:
         b.constant
         and b.dtype == "int32"
         and b.scale is not None
-        and _normal(b)
+        and delegate.normal(b)
         and (b.per_channel or b.z == 0)
     )
-
-
-def _normal(t: Tensor) -> bool:
-    """Whether every scale is finite and a normal float32."""
-    scale = np.asarray(t.scale)
-    return bool((np.isfinite(scale) & (scale >= np.finfo(np.float32).tiny)).all())
 
 
 def _check(call: Call) -> None:
@@ -436,9 +430,9 @@ def _check_xnnpack(call: Call) -> None:
             raise RuntimeRefuses(f"{call.name}: XNNPACK fails on weights whose zero point is not 0")
     elif zero_points and several:
         raise RuntimeRefuses(f"{call.name}: XNNPACK fails on weights whose zero point is not 0")
-    if w.shape[1] and x.x.size % w.shape[1]:
+    if w.shape[1] and math.prod(x.shape) % w.shape[1]:
         raise RuntimeRefuses(f"{call.name}: XNNPACK needs whole rows of {w.shape[1]} values")
-    if not all(_normal(t) for t in (x, w, call.output) if t.quantized):
+    if not all(delegate.normal(t) for t in (x, w, call.output) if t.quantized):
         raise RuntimeRefuses(f"{call.name}: XNNPACK fails on a scale that is 0 or subnormal")
     if x.dtype == "float32" or not call.has(2):
         return

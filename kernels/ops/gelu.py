@@ -64,7 +64,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """2 ulp of x measured (C library, XNNPACK): the error of erf or tanh, times x (E81)."""
+    """2 ulp of x measured (C library, XNNPACK): the error of erf or tanh, times x (E76)."""
     return bounds.of_function(call.x(), 4)
 
 

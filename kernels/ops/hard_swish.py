@@ -53,7 +53,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Three products and a sum in another order: 2 ulp of x. The reference path is equal (E81)."""
+    """Three products and a sum in another order: 2 ulp of x. The reference path is equal (E76)."""
     x, (y,) = call.x(), real(call)
     return np.where(np.isinf(y), np.inf, bounds.of_function(x, 2))
 

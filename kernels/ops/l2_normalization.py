@@ -5,6 +5,8 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/l2norm.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from kernels import activation, bounds
@@ -17,6 +19,9 @@ from kernels.numerics import Row
 from kernels.opspec import Fixed, Operand, OpSpec
 from kernels.scalar import clip, dbl, wrap32
 from kernels.trace import note
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="L2_NORMALIZATION",
@@ -49,7 +54,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """The sum of squares in another order, and half of its error through the root (E80)."""
+    """The sum of squares in another order, and half of its error through the root (E75)."""
     (y,) = real(call)
     return bounds.gamma(y.shape[-1] + 6) * np.abs(y.astype(np.float64)) + bounds.TINY
 
@@ -77,6 +82,13 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
     out = np.empty(x.shape, y.held)
     _rows(x, call[0].z, y.dtype == "int8", y.range.qmin, y.range.qmax, out)
     return (out.reshape(call[0].shape),)
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: 8 bits."""
+    from kernels.simd import normalize
+
+    normalize.l2(to)
 
 
 def _check(call: Call) -> None:

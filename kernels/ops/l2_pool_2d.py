@@ -31,7 +31,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """The sum of squares in another order, and half of its error through the root (E80)."""
+    """The sum of squares in another order, and half of its error through the root (E75)."""
     (y,) = real(bounds.magnitudes(call))
     taps = _pool.window(call).kernel
     return bounds.gamma(taps[0] * taps[1] + 5) * y.astype(np.float64) + 2.0**-63

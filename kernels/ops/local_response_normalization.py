@@ -40,7 +40,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """The base: a sum in another order (E80); its power: 2 ulp, and beta times its error (E81)."""
+    """The base: a sum in another order (E75); its power: 2 ulp, and beta times its error (E76)."""
     (y,) = real(call)
     bias, alpha, beta = (abs(float(call.option(n))) for n in ("bias", "alpha", "beta"))
     terms = min(2 * int(call.option("radius")) + 1, y.shape[-1])

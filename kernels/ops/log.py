@@ -55,7 +55,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 def bound(call: Call) -> np.ndarray:
     """3 ulp measured (C library, XNNPACK), of at least 1/2: near x = 1 XNNPACK's error does not
-    shrink with y. Subnormal x are 0 there (E81)."""
+    shrink with y. Subnormal x are 0 there (E76)."""
     (y,) = real(call)
     found = bounds.of_function(np.maximum(np.abs(y), np.float32(0.5)), 4)
     return np.where(np.abs(call.x()) < bounds.TINY, np.inf, found)

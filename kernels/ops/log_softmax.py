@@ -55,7 +55,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """The sum in another order (E80); exponentials of 2 ulp, a logarithm of 3 ulp (E81)."""
+    """The sum in another order (E75); exponentials of 2 ulp, a logarithm of 3 ulp (E76)."""
     x = call.x(0).astype(np.float64)
     (y,) = real(call)
     away = np.abs(x - x.max(axis=-1, keepdims=True))

@@ -73,7 +73,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 def bound(call: Call) -> np.ndarray:
     """7 ulp measured (XNNPACK, Eigen); below -9 the reference kernel computes exp(x), which is
-    larger by y^2 (logistic.h). XNNPACK makes NaN of x below -1e34 (E81)."""
+    larger by y^2 (logistic.h). XNNPACK makes NaN of x below -1e34 (E76)."""
     (y,) = real(call)
     return bounds.of_function(y, 8) + np.where(call.x() < -8.99, y.astype(np.float64) ** 2, 0)
 

@@ -74,7 +74,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> tuple[np.ndarray, ...]:
-    """Of every output and state: the errors of sums (E80) and functions (E81), carried on from step
+    """Of every output and state: the errors of sums (E75) and functions (E76), carried on from step
     to step."""
     return _lstm.walk(call, "bound")
 

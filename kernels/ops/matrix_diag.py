@@ -35,7 +35,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
     """Square matrices with x on their diagonals."""
     x = call.x()
     if x.dtype == np.bool_:
-        raise call.refuse("the runtime writes bool as float32, beyond its output; cast to int8")
+        raise call.undefined("the runtime writes bool as float32, beyond its output; cast to int8")
     y = np.zeros((*x.shape, x.shape[-1]), x.dtype)
     at = np.arange(x.shape[-1])
     y[..., at, at] = x

@@ -31,7 +31,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
     """x with other diagonals."""
     y = call.x().copy()
     if y.dtype == np.bool_:
-        raise call.refuse("the runtime writes bool as float32, beyond its output; cast to int8")
+        raise call.undefined("the runtime writes bool as float32, beyond its output; cast to int8")
     at = np.arange(min(y.shape[-2:]))
     y[..., at, at] = call.x(1).reshape(*y.shape[:-2], at.size)
     return (y,)

@@ -85,8 +85,7 @@ def delegated(call: Call) -> bool:
     """Whether XNNPACK takes the call: 8 bit, and no stride longer than the window."""
     sides = (("stride_h", "filter_height"), ("stride_w", "filter_width"))
     return (
-        delegate.per_tensor(call[0])
-        and delegate.per_tensor(call.output)
+        delegate.per_tensor(call[0], call.output)
         and activation.fused(call) in activation.BOUNDS
         and all(1 <= call.option(stride) <= call.option(size) for stride, size in sides)
     )
@@ -96,7 +95,7 @@ def _rescaled(call: Call, w: _pool.Window) -> bool:
     """Whether this is XNNPACK's clamp between tensors of different parameters."""
     if not call.profile.is_xnnpack:
         return False
-    if delegate.bad_scale(call[0]) or delegate.bad_scale(call.output):
+    if not (delegate.normal(call[0]) and delegate.normal(call.output)):
         raise RuntimeRefuses("MAX_POOL_2D: XNNPACK stops at a scale that is not normal")
     if call[0].s == call.output.s and call[0].z == call.output.z:
         return False

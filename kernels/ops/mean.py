@@ -71,7 +71,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, _reduce.fold(call.x(0), _reduce.axes(call)).shape[1])
 
 

@@ -49,7 +49,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """1 ulp measured (C library; E81). Whole powers as products are equal."""
+    """1 ulp measured (C library; E76). Whole powers as products are equal."""
     with np.errstate(all="ignore"):
         return np.where(np.isinf(found := real(call)[0]), 0, bounds.of_function(found, 2))
 

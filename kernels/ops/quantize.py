@@ -153,7 +153,7 @@ def delegated(call: Call) -> bool:
 def _quantized(call: Call) -> np.ndarray:
     """float32 input (E55)."""
     x, y, q = call.x(0), call.output, _range(call.output)
-    scale, zero_point = y.scale.astype(np.float32), _zero_points(y)
+    scale, zero_point = y.scales.astype(np.float32), y.zero_points
     if y.per_channel:
         along = [1] * x.ndim
         along[y.axis] = scale.size
@@ -224,7 +224,7 @@ def _check(call: Call) -> None:
     x, y = call[0], call.output
     if not y.quantized:
         raise RuntimeRefuses("QUANTIZE: the output has no scale; the runtime stops in prepare")
-    if call.profile.is_xnnpack and any(t.quantized and delegate.bad_scale(t) for t in (x, y)):
+    if call.profile.is_xnnpack and any(t.quantized and not delegate.normal(t) for t in (x, y)):
         raise RuntimeRefuses("QUANTIZE: XNNPACK takes no scale that is subnormal; it crashes")
     if x.dtype == "float32":
         taken = y.dtype in ("int8", "uint8", "int16", "int4") or (
@@ -248,24 +248,18 @@ def _range(t: Tensor) -> IntRange:
     return {"uint4": UINT4, "int32": INT32}.get(t.dtype) or t.range
 
 
-def _zero_points(t: Tensor) -> np.ndarray:
-    """One for each scale, int64."""
-    z = np.zeros(1, np.int64) if t.zero_point is None else t.zero_point
-    return np.broadcast_to(z, t.scale.shape).astype(np.int64)
-
-
 def _blocked(x: Tensor, y: Tensor) -> tuple[int, int, int]:
     """(elements before, channels, elements after) of the axis; (1, 1, n) per tensor."""
     if not y.per_channel:
         return 1, 1, x.x.size
     before, after = x.shape[: y.axis], x.shape[y.axis + 1 :]
-    return int(np.prod(before)), y.scale.size, int(np.prod(after))
+    return int(np.prod(before)), y.scales.size, int(np.prod(after))
 
 
 def _by_channel(x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The input as (before, channels, after), scales and zero points of its channels."""
     flat = np.ascontiguousarray(x.x).reshape(_blocked(x, y))
-    return flat, y.scale.astype(np.float32).reshape(-1), _zero_points(y).reshape(-1)
+    return flat, y.scales.astype(np.float32).reshape(-1), y.zero_points.reshape(-1)
 
 
 @jit

@@ -56,7 +56,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Products in another order (E80); infinite where some order overflows or underflows."""
+    """Products in another order (E75); infinite where some order overflows or underflows."""
     x = _reduce.fold(np.abs(call.x(0)).astype(np.float64), _reduce.axes(call))
     (y,) = real(call)
     with np.errstate(all="ignore"):
@@ -110,7 +110,9 @@ def _copied(call: Call, count: int) -> bool:
     if call.profile.is_reference and not folded_early:
         return False
     if not call.profile.litert:
-        raise call.refuse("nothing is reduced; tensorflow 2.21 reads outside of its list of axes")
+        raise call.undefined(
+            "nothing is reduced; tensorflow 2.21 reads outside of its list of axes"
+        )
     return True
 
 

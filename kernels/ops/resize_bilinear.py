@@ -5,7 +5,8 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/resize_
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from kernels.opspec import Operand, OpSpec, Role, Tie
 from kernels.opversion import Special, inputs, option
 from kernels.scalar import pot_away as pot_away_scalar
 from kernels.trace import note
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="RESIZE_BILINEAR",
@@ -78,7 +82,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 def bound(call: Call) -> np.ndarray:
     """A position is off by up to 8 U (n + 1) on an axis of n points, a value by that times the
-    range of the input; the weighted sum of four by 8 U times its size (E81)."""
+    range of the input; the weighted sum of four by 8 U times its size (E76)."""
     x = call.x(0).astype(np.float64)
     range_ = x.max((1, 2), keepdims=True) - x.min((1, 2), keepdims=True)
     size = np.abs(x).max((1, 2), keepdims=True)
@@ -132,9 +136,16 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
     return (out,)
 
 
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: int8, and what XNNPACK takes."""
+    from kernels.simd import windows
+
+    windows.bilinear(to)
+
+
 def delegated(call: Call) -> bool:
     """Whether XNNPACK takes the call: 8 bits per tensor, a constant size."""
-    found = all(delegate.per_tensor(t) for t in (call[0], call.output))
+    found = delegate.per_tensor(call[0], call.output)
     return found and delegate.takes_shape(call[0]) and delegate.static(call, 1)
 
 
@@ -176,11 +187,11 @@ def float_axis(size: int, wanted: int, align: bool, half_pixel: bool) -> Axis:
 def _check(call: Call) -> None:
     """Raises RuntimeRefuses where XNNPACK takes the node and then stops."""
     x, y = call[0], call.output
-    if call.profile.is_xnnpack and (x.s != y.s or x.z != y.z or delegate.bad_scale(x)):
+    if call.profile.is_xnnpack and (x.s != y.s or x.z != y.z or not delegate.normal(x)):
         raise RuntimeRefuses("RESIZE_BILINEAR: XNNPACK stops where input and output scale differ")
 
 
-def _axes(call: Call, rule: object) -> tuple[Axis, Axis]:
+def _axes(call: Call, rule: Callable[[int, int, bool, bool], Axis]) -> tuple[Axis, Axis]:
     """Rows and columns. Raises RuntimeRefuses for sizes that the runtime does not take."""
     shape, (height, width) = call[0].shape, (int(n) for n in call.x(1))
     align = bool(call.option("align_corners", False))

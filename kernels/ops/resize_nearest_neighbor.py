@@ -5,6 +5,8 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/resize_
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from kernels.call import Call
@@ -14,6 +16,9 @@ from kernels.opspec import Operand, OpSpec, Role, Tie
 from kernels.opversion import Special, inputs, option
 from kernels.rounding import half_away
 from kernels.trace import note
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="RESIZE_NEAREST_NEIGHBOR",
@@ -83,3 +88,19 @@ def _nearest(call: Call, size: int, wanted: int) -> np.ndarray:
 
 
 reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: a list of copies."""
+    from kernels.simd import movement
+    from kernels.simd.operands import filled
+    from kernels.simd.program import NotLowered
+
+    if call[1].data is None:
+        raise NotLowered("RESIZE_NEAREST_NEIGHBOR: the size is known at run time only")
+    known = filled(call)
+    (shape,) = (y.shape for y in reference(known))
+    rows, columns = (_nearest(known, call[0].shape[i], shape[i]) for i in (1, 2))
+    to.check(0, shape, call[0].held.itemsize)
+    numbers = movement.numbered(call).x(0)
+    movement.copies(to, 0, numbers[:, rows][:, :, columns].reshape(-1))

@@ -60,7 +60,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 def bound(call: Call) -> np.ndarray:
     """2 ulp measured (XNNPACK: estimate and a Newton step, which fails for x above 2^126: a half
-    is lost; subnormal x make NaN). The other paths round correctly (E81)."""
+    is lost; subnormal x make NaN). The other paths round correctly (E76)."""
     x, (y,) = call.x(), real(call)
     return np.where(x > 2.0**125, np.abs(y), bounds.of_function(y, 3))
 

@@ -29,7 +29,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 def bound(call: Call) -> np.ndarray:
     """1 ulp measured (C library); XNNPACK 2 ulp of 1 up to |x| = 1e4, then growing with x as its
-    reduction of x loses bits; beyond 2^24 its results mean nothing (E81)."""
+    reduction of x loses bits; beyond 2^24 its results mean nothing (E76)."""
     x = np.abs(call.x().astype(np.float64))
     found = bounds.of_function(1 + x / 2.0**16, 4)
     return np.where(x > 2.0**24, np.inf, found)

@@ -59,7 +59,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 def bound(call: Call) -> np.ndarray:
     """2 ulp measured (XNNPACK: rsqrt and a Newton step, which fails for x above 2^126: a half is
-    lost; subnormal x are 0). The other paths round correctly (E81)."""
+    lost; subnormal x are 0). The other paths round correctly (E76)."""
     x, (y,) = call.x(), real(call)
     found = np.where(x > 2.0**125, np.abs(y), bounds.of_function(y, 3))
     return np.where(np.abs(x) < bounds.TINY, np.abs(y), found)

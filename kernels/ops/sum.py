@@ -69,7 +69,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, _reduce.fold(call.x(0), _reduce.axes(call)).shape[1])
 
 
@@ -95,7 +95,9 @@ def _folded(call: Call) -> np.ndarray:
     if not call.profile.is_reference:
         return x
     if call[0].dtype == "int16":
-        raise call.refuse("the official kernel leaves half of the output unset; use another path")
+        raise call.undefined(
+            "the official kernel leaves half of the output unset; use another path"
+        )
     return x.view(np.uint8)
 
 

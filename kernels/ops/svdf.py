@@ -92,7 +92,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> tuple[np.ndarray, np.ndarray]:
-    """Of the output and of the state: sums in another order (E80); the newest column's error goes
+    """Of the output and of the state: sums in another order (E75); the newest column's error goes
     on into the output's sum."""
     x, feature, time, state = (
         np.abs(call[p].real().astype(np.float64)) for p in (INPUT, FEATURE, TIME, STATE)
@@ -193,10 +193,9 @@ def _rule(call: Call) -> int:
 def _factors(call: Call) -> list[tuple[int, int]]:
     """Multiplier and shift to the state and to the output; products and quotients in float32."""
     state = call[STATE].s
-    factors = (
-        call[INPUT].s * call[FEATURE].s / state, state * call[TIME].s / call.output.s
-    )  # fmt: skip
-    return [tuple(int(v) for v in quantize_multiplier(float(f))) for f in factors]
+    factors = (call[INPUT].s * call[FEATURE].s / state, state * call[TIME].s / call.output.s)
+    found = (quantize_multiplier(float(f)) for f in factors)
+    return [(int(multiplier), int(shift)) for multiplier, shift in found]
 
 
 def _pushed(call: Call, state: np.ndarray, newest: np.ndarray) -> np.ndarray:

@@ -70,7 +70,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """5 ulp measured (XNNPACK, Eigen; E81)."""
+    """5 ulp measured (XNNPACK, Eigen; E76)."""
     return bounds.of_function(real(call)[0], 6)
 
 

@@ -113,7 +113,7 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def bound(call: Call) -> np.ndarray:
-    """Sums in another order (E80)."""
+    """Sums in another order (E75)."""
     return bounds.of_sums(call, math.prod(call[1].shape[1:]))
 
 

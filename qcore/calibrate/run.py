@@ -9,13 +9,13 @@ from math import prod
 from typing import Any
 
 import tflite_schema as ts
+from qcore.binding import Binder, Bound
 from qcore.calibrate.calibration import Calibration, fingerprint
 from qcore.calibrate.collect import Found, Setting
 from qcore.calibrate.program import Programs, build
 from qcore.errors import BadInput, RuntimeFailed
 from qcore.observers import Observer, find
 from qcore.params import TensorKey
-from qcore.binding import Binder, Bound
 from qcore.peers.child import Child, Items
 from qcore.peers.interpreter import as_file, check_choice, installed, read_model
 from qcore.progress import track

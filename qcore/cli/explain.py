@@ -10,7 +10,7 @@ import typer
 from qcore.cli import shared
 from qcore.cli.groups import Data, takes
 
-EXAMPLE = "Example: qcore explain int8.tflite --data test.npz --std 255 --operator 4 --element 0,3,3,7"
+EXAMPLE = "Example: qcore explain int8.tflite --data test.npz --std 255 --operator 4 --element 0,7"
 
 
 @takes(Data)
@@ -19,7 +19,9 @@ def command(
     operator: Annotated[
         str,
         shared.option(
-            "--operator", metavar="N|NAME", help="Its number, or the name of its output tensor.",
+            "--operator",
+            metavar="N|NAME",
+            help="Its number, or the name of its output tensor.",
             show_default=False,
         ),
     ],
@@ -48,7 +50,7 @@ def command(
     """Accumulator, multiplier, every rounding with both candidates, clamp: for each path.
 
     All paths get the same input integers, so that what differs is the operator's own arithmetic.
-    """  # fmt: skip
+    """
     from qcore.explain import explain
 
     if samples.data is None:

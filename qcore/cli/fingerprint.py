@@ -29,9 +29,7 @@ def command(
     outputs: Annotated[
         int, shared.option("--outputs", metavar="N", min=1, help="Output elements of each model.")
     ] = 400,
-    seed: Annotated[
-        int, shared.option("--seed", metavar="N", help="Of the random models.")
-    ] = 0,
+    seed: Annotated[int, shared.option("--seed", metavar="N", help="Of the random models.")] = 0,
     changed: Annotated[
         bool, shared.option("--changed", help="Only rows that are not as documented.")
     ] = False,

@@ -131,7 +131,7 @@ def _save(path: Path, arrays: dict[str, list[Any]]) -> None:
 
     from tflite_schema.files import replace
 
-    stacked = {}
+    stacked: dict[str, Any] = {}
     for name, found in arrays.items():
         if len({a.shape for a in found}) == 1:
             stacked[name] = np.stack(found)

@@ -96,6 +96,10 @@ def show(found: Verification, operators: bool = False) -> None:
             f"{p.runtime} {p.path}", shared.cut(f"{o.name} {o.number} ({o.output})"), Text(what)
         )
     left = len(found.mismatches) - _SHOWN
+    undefined = [
+        f"{p.runtime} {p.path}, {o.name} {o.number} ({o.output}): {o.undefined}"
+        for p in found.paths for o in p.operators if o.undefined
+    ]  # fmt: skip
     failed = [f"{p.runtime} {p.path} not run: {p.failed}" for p in found.paths if p.failed]
     bounded = sum(p.compared.bounded for p in found.paths)
     closing = f"equal: {found.compared:,} elements compared, none differs"
@@ -111,6 +115,7 @@ def show(found: Verification, operators: bool = False) -> None:
         *(_operators(p) for p in found.paths if operators),
         wrong,
         f"{left} more; --json has all" if left > 0 else None,
+        *map(Text, undefined),
         *map(Text, failed),
         Text(closing, style="green" if found.ok else "bold red"),
     )

@@ -367,9 +367,7 @@ class _Weights:
         return Use(
             inputs=tuple(None if f is None else f.dtype for f in inputs),
             outputs=tuple(None if f is None else f.dtype for f in outputs),
-            shapes=tuple(
-                None if f is None else self.graph.tensors[f.tensor].shape for f in inputs
-            ),
+            shapes=tuple(None if f is None else self.graph.tensors[f.tensor].shape for f in inputs),
             scales=tuple(
                 float(f.params.scale[0]) if f is not None and f.params is not None else None
                 for f in (*inputs, *outputs)

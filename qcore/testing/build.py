@@ -58,6 +58,7 @@ OPTIONS |= {
     "BIDIRECTIONAL_SEQUENCE_LSTM": "BidirectionalSequenceLSTMOptions",
 }
 OPTIONS |= dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions")
+OPTIONS["CONV_3D_TRANSPOSE"] = "Conv3DOptions"
 OPTIONS |= dict.fromkeys(("MAXIMUM", "MINIMUM"), "MaximumMinimumOptions")
 OPTIONS |= dict.fromkeys(
     ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"),

@@ -2,8 +2,9 @@
 
 python -m qcore.testing.conformance [--op ADD ...] [--form int8 ...] [--path P] [--runtime R]
 
-Each row is an operator, a form, a path and a runtime. Stateful operators are invoked twice. A row in
-which anything differs is not ok, unless it is a known difference (KNOWN), and then it must differ.
+Each row is an operator, a form, a path and a runtime. Stateful operators are invoked twice. A row
+in which anything differs is not ok, unless it is a known difference (KNOWN), and then it must
+differ.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ class Case:
 class Row:
     """What one (operator, form, path, runtime) showed.
 
-    compared, differing: output elements, once for both modes.  ties: models with tie-making scales.  refused: models
-    that the runtime would not run, with its first message.  agreed: of those, models that our
-    kernels refuse too.  taken: models that XNNPACK took; mistaken: seeds where `delegated` said
-    otherwise.  seeds: those that differ.  ours: messages where the runtime answered and we did not.
+    compared, differing: output elements, once for both modes.  ties: models with tie-making scales.
+    refused: models that the runtime would not run, with its first message.  agreed: of those,
+    models that our kernels refuse too.  taken: models that XNNPACK took; mistaken: seeds where
+    `delegated` said otherwise.  seeds: those that differ.  ours: messages where the runtime
+    answered and we did not.
     """
 
     operator: str
@@ -159,6 +161,13 @@ def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a == b
 
 
+def items(cases: Iterable[Case], sent: list[Case]) -> Iterator[tuple[bytes, Any, int]]:
+    """What the child is given for each case, which is then also in `sent`."""
+    for case in cases:
+        sent.append(case)
+        yield models.to_bytes(case.call), models.arrays(case.call), repeats(case.call)
+
+
 def answers(cases: Iterable[Case], profile: Profile) -> Iterator[tuple[Case, Any]]:
     """Each case with the runtime's answer: (outputs and states, whether XNNPACK took it), or a
     message. A crash is an answer as well, and the child is started again behind it."""
@@ -166,18 +175,14 @@ def answers(cases: Iterable[Case], profile: Profile) -> Iterator[tuple[Case, Any
     first = next(waiting, None)
     while first is not None:
         sent: list[Case] = []
-
-        def items(start: Case, sent: list[Case] = sent) -> Iterator[Any]:
-            case: Case | None = start
-            while case is not None:
-                sent.append(case)
-                yield models.to_bytes(case.call), models.arrays(case.call), repeats(case.call)
-                case = next(waiting, None)
-
         with Child("qcore.testing.worker:answer", what=str(profile), time_limit=300) as child:
             try:
                 for answer in child.stream(
-                    profile.runtime, profile.path, Items(), items=items(first), ahead=1
+                    profile.runtime,
+                    profile.path,
+                    Items(),
+                    items=items(chain((first,), waiting), sent),
+                    ahead=1,
                 ):
                     yield sent.pop(0), answer
                 first = None
@@ -292,10 +297,8 @@ def _save(path: Path, found: Sequence[Row], seconds: float) -> None:
     names = ("tflite-qcore", "numpy", "numba", "ai-edge-litert", "tensorflow")
     packages = {name: metadata.version(name) for name in names}
     kept = ("models", "ties", "compared", "differing", "refused", "taken")
-    table = [
-        {**dict(zip(("operator", "form", "path", "runtime"), r.key)), **{k: getattr(r, k) for k in kept}}
-        for r in found
-    ]  # fmt: skip
+    key = ("operator", "form", "path", "runtime")
+    table = [{**dict(zip(key, r.key)), **{k: getattr(r, k) for k in kept}} for r in found]
     data = {"packages": packages, "seconds": round(seconds), "rows": table}
     files.replace(path, ((json.dumps(data, indent=0) + "\n").encode(),))
 

@@ -23,7 +23,7 @@ class Draw:
 
     def __init__(self, seed: int):
         self.random = np.random.default_rng(seed)
-        self.ties = bool(self.random.random() < TIES)
+        self.ties = seed % 10 < 10 * TIES
         self._base = float(2.0 ** self.integer(-8, -2))
 
     def chance(self, probability: float = 0.5) -> bool:
@@ -42,7 +42,7 @@ class Draw:
             return ()
         weights = self.random.dirichlet(np.full(rank, 1.5))
         found = np.exp(np.log(max(size, 1)) * weights)
-        out = [min(max(int(round(d)), least), most) for d in found]
+        out = [min(max(round(d), least), most) for d in found]
         if rank > 1 and self.chance(0.15):
             out[self.integer(0, rank - 1)] = max(1, least)
         return tuple(out)

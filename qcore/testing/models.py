@@ -9,7 +9,6 @@ import numpy as np
 import tflite_schema as ts
 from kernels import ops, packing
 from kernels.call import Call, Tensor
-from kernels.opspec import Role
 from kernels.opversion import Use
 from qcore.testing.build import Builder, options
 
@@ -17,11 +16,8 @@ from qcore.testing.build import Builder, options
 def states(call: Call) -> tuple[int, ...]:
     """Positions of the operands that the operator keeps between invocations."""
     spec = ops.find(call.name)
-    found = range(len(call.inputs))
-    return tuple(
-        p for p in found
-        if call.has(p) and spec and (o := spec.operand(p)) is not None and o.role is Role.STATE
-    )  # fmt: skip
+    kept = spec.states(len(call.inputs)) if spec is not None else ()
+    return tuple(p for p in kept if call.has(p))
 
 
 def fed(call: Call) -> tuple[int, ...]:

@@ -48,7 +48,5 @@ def _invoke(module: Any, resolver: Any, data: bytes, inputs: Sequence[np.ndarray
     from tflite_schema import read
 
     graph = read(data).subgraphs[0]
-    found += [
-        interpreter.get_tensor(i) for i, t in enumerate(graph.tensors) if t.is_variable
-    ]
+    found += [interpreter.get_tensor(i) for i, t in enumerate(graph.tensors) if t.is_variable]
     return found, taken

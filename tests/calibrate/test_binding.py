@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qcore.errors import BadInput, BadSample
 from qcore.binding import Binder
+from qcore.errors import BadInput, BadSample
 from tests.calibrate import graphs
 
 ONE = np.ones((1, 3), np.float32)

@@ -74,8 +74,8 @@ def test_inspect_lists_operators_and_tensors_whole_in_a_pipe(cli, example_model)
 
 def test_inspect_shows_inputs_in_the_order_of_a_sample(example_model):
     """A signature may list them in another order, by which nobody feeds them."""
-    from qcore.inspect import inspect
     from qcore.binding import entries
+    from qcore.inspect import inspect
 
     model = qcore.load(example_model)
     signature = model.signature_defs[0]

@@ -76,7 +76,9 @@ def test_a_batch_is_its_samples(rng):
     x = rng.integers(-128, 128, (9, 7)).astype(np.int8)
     whole = qcore.run(model, x, "reference")["y1"]
     assert whole.shape == (9, 5)
-    assert (whole == np.concatenate([qcore.run(model, v[None], "reference")["y1"] for v in x])).all()
+    assert (
+        whole == np.concatenate([qcore.run(model, v[None], "reference")["y1"] for v in x])
+    ).all()
 
 
 def test_variables_last_as_long_as_the_executor():

@@ -20,7 +20,7 @@ def test_each_path_follows_its_own_profile():
     int8 = {t.path: t for t in found.traits if (t.operator, t.form) == ("FULLY_CONNECTED", "int8")}
     assert set(int8) == {"reference", "optimized", "xnnpack"}
     assert all(t.decided > 0 and t.compared > 1000 for t in int8.values())
-    assert "F64" in int8["reference"].rule and "XF" in int8["xnnpack"].rule
+    assert "F64" in int8["reference"].rule and "UP" in int8["optimized"].rule
     assert public is fingerprint
 
 

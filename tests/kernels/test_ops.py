@@ -1,7 +1,7 @@
 """Every operator: `reference` is the exact oracle's answer, `fast` is `reference`, bit for bit.
 
-The calls are those of the conformance run (tests/conformance/cases), small for the oracle, and on
-every path of both runtimes; the runtimes themselves are asked by `python -m qcore.testing`.
+The calls are those of the conformance run (qcore/testing/cases), small for the oracle, and on
+every path of both runtimes; `python -m qcore.testing.conformance` asks the runtimes themselves.
 """
 
 from __future__ import annotations

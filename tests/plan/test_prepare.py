@@ -42,9 +42,7 @@ def behind(stored: np.ndarray, readers: int = 1, output: bool = False, **fields)
     x = b.input((2, stored.shape[1]))
     w = b.const(stored, "w", **fields)
     real = b.op("DEQUANTIZE", [w], stored.shape, names=["w_real"])
-    ys = [
-        b.op("FULLY_CONNECTED", [x, real, None], (2, stored.shape[0])) for _ in range(readers)
-    ]
+    ys = [b.op("FULLY_CONNECTED", [x, real, None], (2, stored.shape[0])) for _ in range(readers)]
     return b.model(outputs=[*ys, real] if output else ys)
 
 

@@ -172,9 +172,7 @@ def test_an_asymmetric_scheme_goes_behind_dequantize() -> None:
         Rule(mode="dynamic"), Rule(operand="weight", dtype="int8", scheme="minmax"),
     ))  # fmt: skip
     model, inputs = one("FULLY_CONNECTED")
-    model = ts.apply(
-        model, [ts.SetBuffer(1, (ts.array(model, 0, 1) + 1).astype(np.float32))]
-    )
+    model = ts.apply(model, [ts.SetBuffer(1, (ts.array(model, 0, 1) + 1).astype(np.float32))])
     made = quantized(model, wanted)
     assert sequence(made) == [("DEQUANTIZE", 2), ("FULLY_CONNECTED", 1)]
     assert sqnr(run(model, inputs, "reference"), run(made, inputs, "optimized")) > 36

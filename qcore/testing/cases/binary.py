@@ -345,7 +345,7 @@ def _compared(name: str, draw: Draw, form: str, size: int) -> Call:
     elif draw.chance(0.4):
         two = draw.tensor(form, b, scale=one.s * np.float32(draw.choice([0.5, 0.999, 0.25, 0.75])))
     one, two = (
-        replace(t, scale=np.where(t.scale == 1, np.float32(0.5), t.scale)) for t in (one, two)
+        replace(t, scale=np.where(t.scales == 1, np.float32(0.5), t.scales)) for t in (one, two)
     )
     version = {"EQUAL": 5, "NOT_EQUAL": 4, "LESS": 3}.get(name, 1) if form == "int16" else 0
     return Call(name, (one, two), (result("bool", a, b),), version=version)

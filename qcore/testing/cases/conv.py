@@ -62,10 +62,9 @@ def taps(size: int) -> int:
 
 def bias(draw: Draw, x: Tensor, w: Tensor, units: int, dtype: str) -> Tensor:
     """Integers as large as the sums, now and then at the ends of int32."""
-    assert x.scale is not None and w.scale is not None
     most = {0: 2**31 - 1, 1: 0}.get(draw.integer(0, 29), 10 ** draw.integer(2, 5))
     values = draw.random.integers(-most, most + 1, units)
-    scale = np.float32(x.s * w.scale)
+    scale = np.asarray(x.s * w.scales, np.float32)
     return Tensor(
         dtype, values.astype(dtype), scale, np.zeros(scale.size, np.int64),
         constant=not draw.chance(0.05),
@@ -193,17 +192,17 @@ def depthwise_conv_2d(draw: Draw, form: str, size: int) -> Call:
         fused_activation_function=draw.integer(0, 3), depth_multiplier=multiplier,
     )  # fmt: skip
     if dtype == "hybrid":
-        x, b = hybrid(draw, x_shape, units)
+        x, known = hybrid(draw, x_shape, units)
         w = dynamic(draw, draw.weight(w_shape, 3))
         y = Tensor("float32", declared=(n, height, width, units))
-        return Call("DEPTHWISE_CONV_2D", (x, w, b), (y,), given)
+        return Call("DEPTHWISE_CONV_2D", (x, w, known), (y,), given)
     x = draw.tensor(dtype, x_shape)
     if dtype == "uint8":
         w = replace(draw.tensor("uint8", w_shape, draw.scale(1e-3, 0.05)), constant=True)
     else:
         w = draw.weight(w_shape, axis, weight)
     w = dynamic(draw, w)
-    b = None
+    b: Tensor | None = None
     if dtype != "int16" or draw.chance(0.8):
         b = bias(draw, x, w, units, "int64" if dtype == "int16" else "int32")
     y = output(draw, x, w, g.kernel[0] * g.kernel[1], (n, height, width, units))

@@ -99,7 +99,7 @@ def reshape(draw: Draw, form: str, size: int) -> Call:
         x = data(draw, form, (1,) * draw.integer(0, 2), like=x)
         return made("RESHAPE", (x,), x, new_shape=(0,))
     if draw.chance(0.1) and form in ("int8", "uint8"):  # the integers stay, XNNPACK does not come
-        y = replace(y, scale=y.scale * np.float32(2))
+        y = replace(y, scale=y.scales * np.float32(2))
     by_option = draw.chance(0.3)
     inputs = (x,) if by_option else (x, known(draw, shape))
     new = {"new_shape": tuple(shape)} if by_option or draw.chance() else {}
@@ -113,7 +113,7 @@ def squeeze(draw: Draw, form: str, size: int) -> Call:
         shape.insert(draw.integer(0, len(shape)), 1)
     ones = [i for i, n in enumerate(shape) if n == 1]
     axes = [a - len(shape) if draw.chance(0.3) else a for a in ones if draw.chance(0.6)]
-    fields = {"squeeze_dims": tuple(axes)} if axes else {}
+    fields: dict[str, Any] = {"squeeze_dims": tuple(axes)} if axes else {}
     x = data(draw, form, shape)
     return made("SQUEEZE", (x,), x, **fields)
 
@@ -122,8 +122,8 @@ def squeeze(draw: Draw, form: str, size: int) -> Call:
 def expand_dims(draw: Draw, form: str, size: int) -> Call:
     rank = draw.integer(1, 5)
     x = data(draw, form, draw.shape(rank, size))
-    axis = draw.integer(-rank - 1, rank)
-    axis = known(draw, axis if draw.chance() else [axis], dtype=either(draw))
+    new = draw.integer(-rank - 1, rank)
+    axis = known(draw, new if draw.chance() else [new], dtype=either(draw))
     return made("EXPAND_DIMS", (x, axis), x)
 
 
@@ -570,7 +570,7 @@ def sparse_to_dense(draw: Draw, form: str, size: int) -> Call:
 def range_(draw: Draw, form: str, size: int) -> Call:
     kind = draw.choice(NUMBERS)
     count = draw.integer(1, size)
-    delta = draw.choice((-1, 1)) * (draw.integer(1, 9) if kind != "float32" else draw.scale())
+    delta: Any = draw.choice((-1, 1)) * (draw.integer(1, 9) if kind != "float32" else draw.scale())
     start = draw.integer(-999, 999) if kind != "float32" else draw.floats(()).item()
     limit = start + delta * (count - draw.random.random() * 0.9)
     if kind != "float32":
@@ -594,5 +594,4 @@ def broadcast_args(draw: Draw, form: str, size: int) -> Call:
 def segment_sum(draw: Draw, form: str, size: int) -> Call:
     x = data(draw, form, draw.shape(draw.integer(1, 4), size), ("int32", "float32"))
     ids = np.cumsum(draw.random.random(x.shape[0]) < draw.choice((0.1, 0.5)))
-    ids = known(draw, ids - ids[0])
-    return made("SEGMENT_SUM", (x, ids), x)
+    return made("SEGMENT_SUM", (x, known(draw, ids - ids[0])), x)

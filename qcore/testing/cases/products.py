@@ -18,8 +18,7 @@ def bias(
     draw: Draw, x: Tensor, w: Tensor, dtype: str = "int32", limit: int = 3000, constant: bool = True
 ) -> Tensor:
     """An integer bias; per-tensor scales a little off the product, as converters leave them."""
-    assert w.scale is not None
-    scale = np.float32(x.s * w.scale)
+    scale = np.asarray(x.s * w.scales, np.float32)
     if draw.chance(0.2):
         scale = (scale * np.float32(1.0005)).astype(np.float32)
     values = draw.random.integers(-limit, limit, w.shape[0]).astype(dtype)
@@ -76,14 +75,14 @@ def fully_connected(draw: Draw, form: str, size: int) -> Call:
     b = None
     if draw.chance(0.8) or out == "int16":
         b = bias(draw, x, w, constant=draw.chance(0.9))
-    top = float(x.s) * float(w.scale.max())  # XNNPACK takes factors below 256
+    top = float(x.s) * float(w.scales.max())  # XNNPACK takes factors below 256
     y = draw.output(out, (rows, units), scale=max(draw.scale(0.01, 2), np.float32(top / 128)))
     if out == "int16":
         y = draw.output(out, (rows, units), scale=draw.scale(1e-4, 0.01), zero_point=0)
     act = draw.integer(0, 3)
     if draw.chance(0.05):  # factors beyond what int32 holds
-        tiny = float(x.s) * float(w.scale.min()) * 2.0 ** -draw.random.uniform(5, 20)
-        y = Tensor(y.dtype, None, np.float32([tiny]), y.zero_point, declared=y.declared)
+        tiny = float(x.s) * float(w.scales.min()) * 2.0 ** -draw.random.uniform(5, 20)
+        y = Tensor(y.dtype, None, np.array([tiny], np.float32), y.zero_point, declared=y.declared)
     if not w.per_channel and b is not None:
         y = _wide_enough(y, x, w, b)
     return Call(
@@ -96,7 +95,9 @@ def _wide_enough(y: Tensor, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     off = abs(float(x.s) * float(w.s) - float(b.s)) / 0.02
     if off <= float(y.s):
         return y
-    return Tensor(y.dtype, None, np.float32([off * 1.01]), y.zero_point, declared=y.declared)
+    return Tensor(
+        y.dtype, None, np.array([off * 1.01], np.float32), y.zero_point, declared=y.declared
+    )
 
 
 @cases(
@@ -196,7 +197,7 @@ def fully_connected_hybrid(draw: Draw, form: str, size: int) -> Call:
         values = draw.values("int8", (units, depth))
         w = Tensor(w.dtype, values, w.scale, w.zero_point, constant=True)
     if weights == "int4" and draw.chance(0.6):  # without -8, which one kernel mangles
-        w = Tensor(w.dtype, np.maximum(w.data, -7), w.scale, w.zero_point, constant=True)
+        w = Tensor(w.dtype, np.maximum(w.x, -7), w.scale, w.zero_point, constant=True)
     if weights in ("int8", "uint8") and not w.per_channel and draw.chance(0.2):
         w = Tensor(w.dtype, w.data, w.scale, np.array([draw.zero_point("int8")]), constant=True)
     if blocks:

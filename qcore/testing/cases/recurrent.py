@@ -11,20 +11,21 @@ from qcore.testing.cases import cases
 from qcore.testing.draw import Draw
 
 F32 = np.float32
+Scale = float | np.float32
 
 
-def parameters(scale: float, zero_point: int = 0) -> dict:
+def parameters(scale: Scale, zero_point: int = 0) -> dict:
     return {
         "scale": np.atleast_1d(F32(scale)), "zero_point": np.array([zero_point], np.int64)
     }  # fmt: skip
 
 
-def zeros(dtype: str, shape: tuple[int, ...], scale: float, zero_point: int = 0) -> Tensor:
+def zeros(dtype: str, shape: tuple[int, ...], scale: Scale, zero_point: int = 0) -> Tensor:
     """A state as an interpreter resets it."""
     return Tensor(dtype, np.full(shape, zero_point, dtype), **parameters(scale, zero_point))
 
 
-def constant(draw: Draw, dtype: str, shape: tuple[int, ...], scale: float) -> Tensor:
+def constant(draw: Draw, dtype: str, shape: tuple[int, ...], scale: Scale) -> Tensor:
     """A weight; one in four has the lowest integer, which quantizers avoid."""
     values = draw.values(dtype, shape, narrow=draw.chance(0.75))
     return Tensor(dtype, values, constant=True, **parameters(scale))
@@ -91,8 +92,8 @@ def integer(draw: Draw, size: int, name: str) -> Call:
         outputs = draw.integer(1, cells if peephole else cells + 8)
     time_major = draw.chance()
     x = draw.tensor("int8", (), scale=near(draw, 0.03))
-    shape = (steps, batches, inputs) if time_major else (batches, steps, inputs)
-    shape = shape if sequence else (batches, inputs)
+    outer = (steps, batches) if time_major else (batches, steps)
+    shape = (*outer, inputs) if sequence else (batches, inputs)
     x = Tensor("int8", draw.values("int8", shape), x.scale, x.zero_point)
     s_h, z_h = near(draw, 1 / 100), draw.zero_point("int8")
     s_c = F32(2.0 ** draw.integer(-15, -9))
@@ -109,12 +110,11 @@ def integer(draw: Draw, size: int, name: str) -> Call:
     for k in range(1 if cifg else 0, 4):
         spread = 74 * 74  # of the products of evenly spread int8 values
         target = draw.choice([0.3, 1, 4]) * (float(gates[k]) * 4096 if norm else 1)
-        operands[1 + k] = constant(
-            draw, "int8", (cells, inputs), near(draw, target / (spread * inputs**0.5 * float(x.s)))
-        )
+        s_input = near(draw, target / (spread * inputs**0.5 * float(x.s)))
+        operands[1 + k] = constant(draw, "int8", (cells, inputs), s_input)
         recurrent = near(draw, target / (spread * outputs**0.5 * float(s_h)))
         operands[5 + k] = constant(draw, "int8", (cells, outputs), recurrent)
-        limit = int(min(2**30, target / (float(x.s) * float(operands[1 + k].s)) * 2))
+        limit = int(min(2**30, target / (float(x.s) * float(s_input)) * 2))
         bias = draw.random.integers(-limit, limit + 1, cells)
         if norm:
             bias = draw.random.integers(-(2**25), 2**25, cells)
@@ -226,8 +226,8 @@ def floating(draw: Draw, form: str, size: int, name: str) -> Call:
     diagonal = sequence and not project and draw.chance(0.2)
     outputs = draw.integer(1, cells + 8) if project else cells
     time_major = draw.chance()
-    shape = (steps, batches, inputs) if time_major else (batches, steps, inputs)
-    shape = shape if sequence else (batches, inputs)
+    outer = (steps, batches) if time_major else (batches, steps)
+    shape = (*outer, inputs) if sequence else (batches, inputs)
     cell, _ = direction(draw, form, cells, inputs, outputs, project, 0, cifg, peephole, diagonal)
     operands = [rows(draw, shape), *cell, kept((batches, outputs)), kept((batches, cells))]
     if norm or draw.chance():

@@ -8,6 +8,7 @@ places; windows that meet no pixel.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def reduced(shape: tuple[int, ...], along: tuple[int, ...], keep: bool) -> tuple
     return tuple(1 if a in along else n for a, n in enumerate(shape) if keep or a not in along)
 
 
-def sizes(draw: Draw, shape: tuple[int, ...], along: tuple[int, ...]) -> tuple[Tensor, object]:
+def sizes(draw: Draw, shape: tuple[int, ...], along: tuple[int, ...]) -> tuple[Tensor, Any]:
     """The axis tensor and the options of a reduction."""
     keep = draw.chance(0.6)
     return axis_tensor(draw, along, len(shape)), options(keep_dims=keep)

@@ -1,0 +1,1 @@
+"""Whole models by vector code: kernels written through LLVM, programs of them over one arena."""

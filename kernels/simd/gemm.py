@@ -1,0 +1,205 @@
+"""The matrix kernel: rows of int8 activations times packed int8 weights, requantized, stored.
+
+    y[m, n] = stage(sum_k x[m, k] * w[n, k] + bias[n])
+
+A row is a list of contiguous segments in memory, given by one offset for the row and one for each
+segment, so that 1x1 convolutions, dense layers and kxk convolutions on a padded image (a segment
+for each kernel row) are one kernel and nothing is copied into columns.
+
+`gemm_RxV_kind` keeps a tile of R rows x V vectors of channels in registers through the whole sum;
+the int32 sums never reach memory. The last tile starts at M - R and repeats rows instead of needing
+a kernel of its own. Weights lie in panels of V vectors, one stream read front to back:
+
+    [V x lanes int32 bias'] [steps x V x lanes x group int8] [V x stage constants]
+
+bias' = bias - (zero_point + flip) * sum(w): activations are read as they are, or with their sign
+bit flipped where the dot instruction wants them unsigned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.simd import epilogue
+from kernels.simd.code import Code, Value, i32, i64, vector
+from kernels.simd.target import Target
+from kernels.stage import Stage
+
+# Vectors a panel -> rows a tile: about as many sums as there are registers beside the weights.
+ROWS = {16: {1: 10, 2: 12, 3: 7, 4: 6, 5: 4}, 8: {1: 6, 2: 6, 3: 4, 4: 3}}
+ROWS_AVX2 = {1: 4, 2: 4, 3: 3}
+PARAMETERS = (
+    "x", "y", "panels", "row_offsets", "segment_offsets", "segments", "steps", "panel_bytes",
+    "count", "rows", "row_bytes", "channels", "block", "flip", "zero_point", "qmin", "qmax",
+)  # fmt: skip
+
+
+def write(name: str, rest: str, target: Target) -> str:
+    """LLVM IR of gemm_<rows>x<vectors>_<kind>. Units of work: tiles of rows."""
+    shape, kind = rest.split("_")
+    height, width = map(int, shape.split("x"))
+    c = Code(name, target)
+    (
+        x, y, panels, row_offsets, segment_offsets, segments, steps, panel_bytes, count, rows,
+        row_bytes, channels, block, flip_at, zero_point, qmin, qmax,
+    ) = c.parameters(len(PARAMETERS))  # fmt: skip
+    lanes = target.lanes
+    flip = target.flipper(c, flip_at)
+    out = epilogue.Epilogue(c, kind, zero_point, qmin, qmax)
+    bias_bytes, step_bytes = 4 * lanes * width, target.group * lanes * width
+    vector_bytes = epilogue.WIDTH[kind] * lanes
+    last = rows - height
+
+    with c.loop(c.begin, c.end, block) as first:
+        until = (first + block).min(c.end)
+        with c.loop(0, count) as panel:
+            base = panels + panel * panel_bytes
+            weights = base + bias_bytes
+            constants = weights + segments * steps * step_bytes
+            column = y + panel * (lanes * width)
+            left = channels - panel * (lanes * width)
+            with c.loop(first, until) as tile:
+                row = (tile * height).min(last)
+                bias = [c.load(vector(i32, lanes), base, 4 * lanes * v, 4) for v in range(width)]
+                heads = [x + c.load(i64, row_offsets, (row + r) * 8, 8) for r in range(height)]
+                sums = [bias[v] for _ in range(height) for v in range(width)]
+                with c.loop(0, segments, carried=[weights, *sums]) as (s, outer):
+                    offset = c.load(i64, segment_offsets, s * 8, 8)
+                    starts = [head + offset for head in heads]
+                    with c.loop(0, steps, carried=outer) as (step, state):
+                        stream, *totals = state
+                        w = [
+                            target.weights(c, stream, v * target.group * lanes)
+                            for v in range(width)
+                        ]
+                        at = step * target.group
+                        for r in range(height):
+                            a = target.broadcast(c, starts[r], at, flip)
+                            for v in range(width):
+                                i = r * width + v
+                                totals[i] = target.dot(c, totals[i], a, w[v])
+                        state[:] = [stream + step_bytes, *totals]
+                    outer[:] = state
+                totals = outer[1:]
+                for v in range(width):
+                    given = out.load(constants, v * vector_bytes)
+                    for r in range(height):
+                        store(
+                            c, out.emit(totals[r * width + v], given),
+                            column + (row + r) * row_bytes, v * lanes, left,
+                        )  # fmt: skip
+    return c.finish()
+
+
+def store(c: Code, value: Value, base: Value, offset: int, left: Value) -> None:
+    """The vector at base + offset, but nothing at or beyond base + left."""
+    lanes = value.lanes
+    room = left - offset
+    if c.target.lanes == 16:
+        order = c.lanes_numbered(lanes)
+        c.store_some(value, order < room.to(i32).splat(lanes), base, offset)
+        return
+    with c.when(room >= lanes):
+        c.store(value, base, offset)
+    with c.when(room < lanes):
+        for lane in range(lanes):
+            with c.when(room > lane):
+                one = Value(c, c.b.extract_element(value.it, i32(lane)))
+                c.store(one, base, offset + lane)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Weights of one operator in panels; names the kernel that reads them.
+
+    panels: uint8, 64-byte aligned.  first: output channel of the first panel.  channels: how many
+    channels the panels hold.
+    """
+
+    kernel: str
+    panels: np.ndarray
+    panel_bytes: int
+    count: int
+    steps: int
+    height: int
+    first: int
+    channels: int
+
+
+def shapes(target: Target, vectors: int) -> list[tuple[int, int]]:
+    """(panels, vectors each) that cover `vectors` as evenly as can be, wide panels first."""
+    most = max(_rows(target))
+    count = -(-vectors // min(most, 4))
+    wide, narrow = -(-vectors // count), vectors // count
+    n_wide = vectors - narrow * count
+    return [(n, w) for n, w in ((n_wide, wide), (count - n_wide, narrow)) if n and w]
+
+
+def _rows(target: Target) -> dict[int, int]:
+    return ROWS_AVX2 if target.group < 4 else ROWS[target.lanes]
+
+
+def pack(
+    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int, stage: Stage, rows: int
+) -> list[Packed]:
+    """Weights (N, segments, K) int8 and bias (N,) as panels, one Packed for each panel width.
+
+    zero_point: of the activations.  rows: M; a tile is never higher.
+    """
+    n, segments, k = w.shape
+    lanes, group = target.lanes, target.group
+    steps = -(-k // group)
+    kind = epilogue.kind_of(stage)
+    assert kind is not None
+    vectors = -(-n // lanes)
+    full = np.zeros((vectors * lanes, segments, steps * group), np.int8)
+    full[:n, :, :k] = w
+    offset = np.zeros(vectors * lanes, np.int64)
+    offset[:n] = bias.astype(np.int64) - (zero_point + target.flip) * w.sum((1, 2), dtype=np.int64)
+    constants = epilogue.constants(stage, n, lanes)
+    # (vectors, segments, steps, lanes, group)
+    tiles = full.reshape(vectors, lanes, segments, steps, group).transpose(0, 2, 3, 1, 4)
+    made, at = [], 0
+    for count, width in shapes(target, vectors):
+        part = slice(at, at + count * width)
+        streams = [
+            offset[at * lanes : (at + count * width) * lanes]
+            .astype(np.int32).reshape(count, -1).view(np.uint8),
+            tiles[part].reshape(count, width, segments, steps, -1).transpose(0, 2, 3, 1, 4)
+            .reshape(count, -1).view(np.uint8),
+            constants[part].reshape(count, -1),
+        ]  # fmt: skip
+        panels = np.concatenate(streams, axis=1)
+        size = -(-panels.shape[1] // 64) * 64
+        held = aligned(count * size).reshape(count, size)
+        held[:, : panels.shape[1]] = panels
+        height = min(_rows(target)[width], rows)
+        made.append(
+            Packed(
+                f"gemm_{height}x{width}_{kind}", held, size, count, steps, height, at * lanes,
+                min(n - at * lanes, count * width * lanes),
+            )
+        )  # fmt: skip
+        at += count * width
+    return made
+
+
+def unpack(target: Target, packed: Packed, segments: int) -> np.ndarray:
+    """The weights in the panels, (channels, segments, steps * group) int8: `pack` backwards."""
+    lanes, group = target.lanes, target.group
+    width = int(packed.kernel.split("x")[1].split("_")[0])
+    start = 4 * lanes * width
+    stop = start + segments * packed.steps * width * lanes * group
+    found = packed.panels[:, start:stop].view(np.int8)
+    found = found.reshape(packed.count, segments, packed.steps, width, lanes, group)
+    found = found.transpose(0, 3, 4, 1, 2, 5).reshape(-1, segments, packed.steps * group)
+    return found[: packed.channels]
+
+
+def aligned(size: int) -> np.ndarray:
+    """Zeroed uint8 memory that starts at a multiple of 64, with room to read beyond its end."""
+    memory = np.zeros(size + 192, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size]

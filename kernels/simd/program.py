@@ -1,0 +1,440 @@
+"""A model as a table of compiled kernels over one arena: planned once, run for many images.
+
+    plan = Plan(target)
+    lowering = plan.operator(call, inputs, outputs)      # numbers of tensors
+    ops.module(call.name).lower(call, lowering)          # adds steps
+    program = plan.finish(inputs, outputs)
+    program.run(images, arrays)                          # batches, threads
+
+An operator's `lower(call, to)` adds the kernels that compute it, with addresses as `Place`s; what
+it cannot lower it refuses with `NotLowered`, and a Python function takes its place in the program.
+Nothing here knows an operator, a file or a graph.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from kernels.call import Call
+from kernels.errors import KernelError
+from kernels.simd import build
+from kernels.simd.gemm import aligned
+from kernels.simd.target import Target, host
+
+ALIGN = 64
+SLACK = 128  # bytes behind a tensor that kernels may read
+ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+class NotLowered(KernelError):
+    """This call has no compiled form; the message says why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address that is known when the program is: `offset` bytes into a block of the arena, or
+    into a constant array."""
+
+    block: int | None
+    offset: int = 0
+    array: np.ndarray | None = None
+
+    def __add__(self, offset: int) -> Place:
+        return replace(self, offset=self.offset + offset)
+
+
+Parameter = int | Place
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call. operator: position of the operator it belongs to."""
+
+    kernel: str
+    units: int
+    parameters: tuple[Parameter, ...]
+    operator: int
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An operator that Python computes: function(arrays of inputs) -> arrays of outputs."""
+
+    function: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operator: int
+
+
+@dataclass
+class Block:
+    """Bytes of the arena. first, last: operators between which they are in use."""
+
+    size: int
+    first: int
+    last: int
+    alias: int | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """Shape and NumPy type of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Plan:
+    """A program in the making."""
+
+    def __init__(self, target: Target | None = None, keep: bool = False):
+        """keep: every tensor keeps its bytes until the end of the run."""
+        self.target = target or host()
+        self.keep = keep
+        self.steps: list[Step | Foreign] = []
+        self.blocks: list[Block] = []
+        self.tensors: dict[int, tuple[int, Form]] = {}  # number -> block, form
+        self.operators = 0
+        self.flip = self.constant(np.full(64, 0x80, np.uint8))
+
+    def constant(self, array: np.ndarray) -> Place:
+        """A place for an array of the program's own, 64-byte aligned."""
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        held = aligned(flat.size)
+        held[:] = flat
+        return Place(None, 0, held)
+
+    def tensor(self, number: int, form: Form, first: int) -> Place:
+        """The tensor's place; at its first mention it gets one."""
+        if number not in self.tensors:
+            self.blocks.append(Block(form.nbytes, first, first))
+            self.tensors[number] = len(self.blocks) - 1, form
+        return Place(self.tensors[number][0])
+
+    def input(self, number: int, form: Form) -> None:
+        """A tensor that is given from outside, before the first operator."""
+        self.tensor(number, form, -1)
+
+    def touch(self, number: int, operator: int) -> None:
+        """The tensor is in use at this operator."""
+        block = self.blocks[self.root(self.tensors[number][0])]
+        block.last = max(block.last, operator)
+
+    def root(self, block: int) -> int:
+        while (alias := self.blocks[block].alias) is not None:
+            block = alias
+        return block
+
+    def operator(
+        self,
+        call: Call,
+        inputs: Sequence[int | None],
+        outputs: Sequence[int],
+        forms: Sequence[Form],
+    ) -> Lowering:
+        """Where the next operator's steps are added. inputs: None for constants and absent ones."""
+        return Lowering(self, call, tuple(inputs), tuple(outputs), tuple(forms))
+
+    def foreign(
+        self, function: Any, inputs: Sequence[int], outputs: Sequence[int], forms: Sequence[Form]
+    ) -> None:
+        """An operator that Python computes."""
+        at = self.operators
+        self.operators += 1
+        for number in inputs:
+            self.touch(number, at)
+        for number, form in zip(outputs, forms):
+            self.tensor(number, form, at)
+        self.steps.append(Foreign(function, tuple(inputs), tuple(outputs), at))
+
+    def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> Program:
+        """The program; outputs stay in their places until the end."""
+        for number in outputs:
+            self.touch(number, self.operators)
+        offsets, size = self._arena()
+        return Program(
+            tuple(self.steps),
+            {n: (offsets[self.root(b)], f) for n, (b, f) in self.tensors.items()},
+            offsets,
+            size,
+            tuple(inputs),
+            tuple(outputs),
+            self.target,
+            tuple(self.root(b) for b in range(len(self.blocks))),
+        )
+
+    def _arena(self) -> tuple[list[int], int]:
+        """An offset for each block: blocks in use at the same time do not overlap. First fit, the
+        largest first."""
+        offsets = [0] * len(self.blocks)
+        placed: list[tuple[int, int, Block]] = []
+        end = 0
+        roots = [i for i, b in enumerate(self.blocks) if b.alias is None]
+        for i in sorted(roots, key=lambda i: -self.blocks[i].size):
+            block = self.blocks[i]
+            size = -(-(block.size + SLACK) // ALIGN) * ALIGN
+            at = 0
+            for start, stop, other in sorted(placed, key=lambda p: p[0]):
+                apart = block.last < other.first or other.last < block.first
+                if (apart and not self.keep) or stop <= at:
+                    continue
+                if start >= at + size:
+                    break
+                at = stop
+            offsets[i] = at
+            placed.append((at, at + size, block))
+            end = max(end, at + size)
+        return offsets, end
+
+
+@dataclass
+class Lowering:
+    """One operator being lowered: its places, and `run` to add a kernel."""
+
+    plan: Plan
+    call: Call
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+    forms: tuple[Form, ...]
+    steps: list[Step] = field(default_factory=list)
+    scratches: list[Block] = field(default_factory=list)
+    aliased: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        return self.plan.target
+
+    @property
+    def flip(self) -> Place:
+        """64 bytes of 0x80."""
+        return self.plan.flip
+
+    def x(self, position: int) -> Place:
+        """Where the input is: in the arena, or its constant value."""
+        number = self.inputs[position]
+        if number is None:
+            return self.constant(self.call.x(position))
+        return Place(self.plan.tensors[number][0])
+
+    def y(self, position: int = 0) -> Place:
+        """Where the output goes."""
+        return self.plan.tensor(self.outputs[position], self.forms[position], self.plan.operators)
+
+    def constant(self, array: np.ndarray) -> Place:
+        return self.plan.constant(array)
+
+    def scratch(self, size: int) -> Place:
+        """Bytes for this operator alone."""
+        at = self.plan.operators
+        self.plan.blocks.append(Block(size, at, at))
+        return Place(len(self.plan.blocks) - 1)
+
+    def run(self, kernel: str, units: int, *parameters: Parameter) -> None:
+        """Add a kernel. Its units are independent of one another."""
+        self.steps.append(Step(kernel, int(units), parameters, self.plan.operators))
+
+    def alias(self, output: int = 0, input: int = 0) -> None:
+        """The output is the input's bytes."""
+        self.aliased[output] = input
+
+    def check(self, output: int, shape: Sequence[int], itemsize: int = 1) -> None:
+        """Raises NotLowered unless the output is declared as it will be computed."""
+        form = self.forms[output]
+        if form.shape != tuple(shape) or form.dtype.itemsize != itemsize:
+            raise NotLowered(f"declared {form.dtype} {form.shape}, computed {tuple(shape)}")
+
+    def done(self) -> None:
+        """The operator is complete: its steps become the plan's."""
+        plan, at = self.plan, self.plan.operators
+        for output, source in self.aliased.items():
+            number = self.inputs[source]
+            if number is None:
+                raise NotLowered("a view of a constant")
+            block = plan.root(plan.tensors[number][0])
+            plan.blocks.append(Block(0, at, at, alias=block))
+            plan.tensors[self.outputs[output]] = len(plan.blocks) - 1, self.forms[output]
+        for number in self.inputs:
+            if number is not None:
+                plan.touch(number, at)
+        for position, number in enumerate(self.outputs):
+            self.y(position)
+            plan.touch(number, at)
+        plan.steps += self.steps
+        plan.operators += 1
+
+
+class Program:
+    """What `Plan.finish` makes. Frozen; `Instance`s of it have the memory."""
+
+    def __init__(
+        self, steps: tuple[Step | Foreign, ...], tensors: Mapping[int, tuple[int, Form]],
+        offsets: Sequence[int], size: int, inputs: tuple[int, ...], outputs: tuple[int, ...],
+        target: Target, roots: tuple[int, ...],
+    ):  # fmt: skip
+        self.steps, self.tensors, self.size = steps, tensors, size
+        self.inputs, self.outputs, self.target = inputs, outputs, target
+        self._offsets, self._roots = offsets, roots
+        names = {s.kernel for s in steps if isinstance(s, Step)} | {"runner_images", "runner_team"}
+        self.entries = build.addresses(sorted(names))
+        self._instances: list[Instance] = []
+
+    def place(self, where: Place, arena: int) -> int:
+        if where.array is not None:
+            return where.array.ctypes.data + where.offset
+        assert where.block is not None
+        return arena + self._offsets[self._roots[where.block]] + where.offset
+
+    @property
+    def native(self) -> bool:
+        """No operator is computed by Python."""
+        return all(isinstance(s, Step) for s in self.steps)
+
+    def instance(self, number: int) -> Instance:
+        while len(self._instances) <= number:
+            self._instances.append(Instance(self))
+        return self._instances[number]
+
+    def run(self, images: int, arrays: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
+        """Run for `images` images; arrays: each input with the images one behind the other.
+
+        Returns the outputs in the same way. The result does not depend on `threads`.
+        """
+        ins = [np.ascontiguousarray(a) for a in arrays]
+        outs = [
+            np.empty((images, *self.tensors[n][1].shape), self.tensors[n][1].dtype)
+            for n in self.outputs
+        ]
+        if images == 1 and threads > 1 and self.native and self.steps:
+            self.instance(0).team(ins, outs, threads)
+        elif threads <= 1 or images == 1:
+            self.instance(0).images(ins, outs, 0, images)
+        else:
+            cuts = [images * i // threads for i in range(threads + 1)]
+            work = [
+                _threads(threads).submit(self.instance(i).images, ins, outs, a, b)
+                for i, (a, b) in enumerate(pairwise(cuts))
+                if a < b
+            ]
+            for part in work:
+                part.result()
+        return outs
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Threads that wait for work; starting them anew would cost as much as a small model."""
+    return ThreadPoolExecutor(count, thread_name_prefix="qcore")
+
+
+class Instance:
+    """The memory of one run: an arena, and the parameters with its addresses."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.arena = aligned(program.size)
+        base = self.arena.ctypes.data
+        self._kept: list[np.ndarray] = []
+        self.segments: list[tuple[np.ndarray, int] | Foreign] = []
+        rows: list[tuple[int, int, int]] = []
+
+        def close() -> None:
+            if rows:
+                table = np.array(rows, np.int64)
+                self._kept.append(table)
+                self.segments.append((table, len(rows)))
+                rows.clear()
+
+        for step in program.steps:
+            if isinstance(step, Foreign):
+                close()
+                self.segments.append(step)
+                continue
+            values = np.array(
+                [
+                    p if not isinstance(p, Place) else program.place(p, base)
+                    for p in step.parameters
+                ],
+                np.int64,
+            )
+            self._kept.append(values)
+            rows.append((program.entries[step.kernel], step.units, values.ctypes.data))
+        close()
+        self._images = ENTRY(program.entries["runner_images"])
+        self._team = ENTRY(program.entries["runner_team"])
+
+    def view(self, number: int) -> np.ndarray:
+        """The tensor's bytes in the arena, as its array."""
+        at, form = self.program.tensors[number]
+        return self.arena[at : at + form.nbytes].view(form.dtype).reshape(form.shape)
+
+    def images(
+        self, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], begin: int, end: int
+    ) -> None:
+        """Images begin..end from `ins` to `outs`."""
+        p = self.program
+        if len(self.segments) == 1 and not isinstance(self.segments[0], Foreign):
+            table, count = self.segments[0]
+            copies = np.array(
+                [*self._copies(p.inputs, ins), *self._copies(p.outputs, outs)], np.int64
+            )
+            given = np.array(
+                [count, table.ctypes.data, len(ins), len(outs), copies.ctypes.data], np.int64
+            )
+            self._images(given.ctypes.data, begin, end)
+            return
+        for image in range(begin, end):
+            for number, array in zip(p.inputs, ins):
+                self.view(number)[...] = array.reshape(-1, *p.tensors[number][1].shape)[image]
+            self.once()
+            for number, array in zip(p.outputs, outs):
+                array[image] = self.view(number)
+
+    def once(self) -> None:
+        """Run on what is in the arena."""
+        empty = np.zeros(0, np.int64)
+        for segment in self.segments:
+            if isinstance(segment, Foreign):
+                made = segment.function([self.view(n) for n in segment.inputs])
+                for number, array in zip(segment.outputs, made):
+                    self.view(number)[...] = array
+                continue
+            table, count = segment
+            given = np.array([count, table.ctypes.data, 0, 0, empty.ctypes.data], np.int64)
+            self._images(given.ctypes.data, 0, 1)
+
+    def team(self, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], threads: int) -> None:
+        """One image by several threads, operator by operator."""
+        p = self.program
+        for number, array in zip(p.inputs, ins):
+            self.view(number)[...] = array.reshape(p.tensors[number][1].shape)
+        table, count = self.segments[0]  # type: ignore[misc]
+        counter = np.zeros(8, np.int64)
+        given = np.array([count, table.ctypes.data, threads, counter.ctypes.data], np.int64)
+        others = [
+            _threads(threads).submit(self._team, given.ctypes.data, i, 0) for i in range(1, threads)
+        ]
+        self._team(given.ctypes.data, 0, 0)
+        for other in others:
+            other.result()
+        for number, array in zip(p.outputs, outs):
+            array[0] = self.view(number)
+
+    def _copies(self, numbers: Sequence[int], arrays: Sequence[np.ndarray]) -> list[int]:
+        found: list[int] = []
+        for number, array in zip(numbers, arrays):
+            at, form = self.program.tensors[number]
+            found += [array.ctypes.data, form.nbytes, self.arena.ctypes.data + at, form.nbytes]
+        return found

@@ -1,2 +1,0 @@
-from qcore.testing.build import *
-from qcore.testing.build import Builder, options, quantization

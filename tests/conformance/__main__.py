@@ -1,3 +1,0 @@
-import sys
-from qcore.testing.conformance import main
-sys.exit(main())

@@ -1,0 +1,102 @@
+"""Compiling: in a child, once, and without harm when the compiler crashes or hangs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from kernels.errors import KernelError
+from kernels.simd import build, library, target
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and nothing loaded."""
+    monkeypatch.setenv("QCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "_loaded", {})
+    return tmp_path
+
+
+def test_compiled_once(cache, monkeypatch):
+    first = build.addresses(["copy_pad", "copy_runs"])
+    assert all(first.values())
+    files = sorted(p.name for p in cache.rglob("*.o"))
+    assert files == ["copy_pad.o", "copy_runs.o"]
+    monkeypatch.setattr(build, "_loaded", {})
+    monkeypatch.setattr(build, "_compile", None)  # loading needs no compiler
+    assert all(build.addresses(["copy_pad", "copy_runs"]).values())
+
+
+def test_progress(cache):
+    seen = []
+    build.addresses(["copy_pad"], lambda done, of: seen.append((done, of)))
+    assert seen[0] == (0, 1) and seen[-1] == (1, 1)
+
+
+def test_a_compiler_that_fails_is_an_error(cache):
+    with pytest.raises(build.CompilerFailed, match="copy_nothing"):
+        build.addresses(["copy_nothing"])
+    assert all(build.addresses(["copy_pad"]).values())  # and the next one works
+
+
+def test_a_compiler_that_hangs_is_an_error(cache, monkeypatch):
+    monkeypatch.setattr(build, "TIME_LIMIT", 0.01)
+    with pytest.raises(build.CompilerFailed, match="more than"):
+        build.addresses(["gemm_6x4_float"])
+
+
+def test_a_model_runs_without_its_compiler(cache, monkeypatch):
+    """The executor computes operator by operator where no program can be made."""
+    import numpy as np
+
+    import qcore
+    from tests.execute.models import dense
+
+    def crash(*_: object) -> None:
+        raise build.CompilerFailed("compiling: the compiler crashed")
+
+    monkeypatch.setattr(build, "_compile", crash)
+    executor = qcore.Executor(dense(), "reference")
+    x = np.ones((1, 7), np.int8)
+    assert executor.program(0) is None
+    want = qcore.run(dense(), x, "reference", mode="reference")
+    assert (next(executor.run([x]))["y1"] == want["y1"]).all()
+
+
+def test_targets():
+    names = target.available()
+    assert names[-1] == "portable"
+    with target.use("portable"):
+        assert target.host().name == "portable"
+    with pytest.raises(KernelError, match="no vector code is called 'mmx'"):
+        target.host_or_named("mmx")
+
+
+def test_the_environment_names_a_target(monkeypatch):
+    monkeypatch.setenv("QCORE_SIMD", "portable")
+    assert target.host().name == "portable"
+
+
+def test_a_target_that_the_processor_lacks(monkeypatch):
+    monkeypatch.setattr(target, "_features", lambda: frozenset({"avx2"}))
+    assert target.available() == ("avx2", "portable")
+    with pytest.raises(KernelError, match="this processor has no avx512vnni"):
+        target.host_or_named("avx512vnni")
+
+
+def test_every_kernel_is_named_by_its_module():
+    with pytest.raises(ModuleNotFoundError):
+        library.write("nowhere_1", target.host())
+
+
+def test_loading_takes_no_numba(tmp_path):
+    code = (
+        "import sys, numpy as np, qcore\n"
+        "from tests.execute.models import dense\n"
+        "qcore.run(dense(), np.ones((1, 7), np.int8), 'xnnpack')\n"
+        "assert 'numba' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

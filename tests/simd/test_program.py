@@ -1,0 +1,100 @@
+"""Programs: arenas do not overlap, batches and threads change nothing, Python fills the gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import qcore
+from kernels import ops
+from kernels.profile import PATHS
+from kernels.simd import target
+from kernels.simd.program import Block, Form, NotLowered, Plan, Step
+from qcore.errors import BadSample
+from tests.execute.models import counter, dense
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(-128, 128, (37, 7)).astype(np.int8)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_batch_is_its_images(images, path, threads):
+    whole = qcore.Executor(dense(), path).batch(images, threads)["y1"]
+    slow = qcore.Executor(dense(), path, "reference")
+    want = np.concatenate([next(slow.run([x[None]]))["y1"] for x in images])
+    assert whole.shape == (37, 5) and (whole == want).all()
+
+
+def test_a_team_computes_the_same(images):
+    executor = qcore.Executor(dense(), "xnnpack")
+    program = executor.program(0)
+    assert program is not None and program.native
+    one = program.run(1, [images[:1, None]], 1)[0]
+    assert (program.run(1, [images[:1, None]], 2)[0] == one).all()
+
+
+def test_without_a_program(images):
+    executor = qcore.Executor(counter(), "reference")
+    assert executor.program(0) is None
+    made = executor.batch(np.ones((4, 2), np.float32))
+    (array,) = made.values()
+    assert array.tolist() == [[1, 1], [2, 2], [3, 3], [4, 4]]
+
+
+def test_python_fills_the_gaps(images, monkeypatch):
+    """An operator that cannot be lowered stands between two that can."""
+
+    def refuse(call, to):
+        raise NotLowered("not this one")
+
+    lowered = qcore.Executor(dense(), "xnnpack").batch(images)["y1"]
+    monkeypatch.setattr(ops.module("FULLY_CONNECTED"), "lower", refuse)
+    executor = qcore.Executor(dense(), "xnnpack")
+    program = executor.program(0)
+    assert program is not None and not any(isinstance(s, Step) for s in program.steps)
+    assert (executor.batch(images)["y1"] == lowered).all()
+
+
+@pytest.mark.parametrize("name", target.available())
+def test_every_target_gives_the_same(images, name):
+    want = qcore.Executor(dense(), "optimized", "reference")
+    with target.use(name):
+        made = qcore.Executor(dense(), "optimized").batch(images[:5])["y1"]
+    assert (made == np.concatenate([next(want.run([x[None]]))["y1"] for x in images[:5]])).all()
+
+
+def test_blocks_in_use_together_do_not_overlap(rng):
+    plan = Plan()
+    for i in range(60):
+        first = int(rng.integers(0, 20))
+        last = first + int(rng.integers(0, 6))
+        plan.blocks.append(Block(int(rng.integers(1, 5000)), first, last))
+        plan.tensors[i] = (len(plan.blocks) - 1, Form((1,), np.dtype(np.int8)))
+    offsets, size = plan._arena()
+    used = [(o, o + b.size, b) for o, b in zip(offsets, plan.blocks)]
+    for i, (start, stop, a) in enumerate(used):
+        assert start % 64 == 0 and stop <= size
+        for other_start, other_stop, b in used[:i]:
+            together = a.first <= b.last and b.first <= a.last
+            assert not together or stop <= other_start or other_stop <= start
+    assert size < sum(b.size for b in plan.blocks)  # memory is used again
+
+
+def test_tensors_can_be_kept(images):
+    executor = qcore.Executor(dense(), "xnnpack")
+    slow = qcore.Executor(dense(), "xnnpack", "reference")
+    _, fast_tensors = next(executor.run([images[:1]], tensors=True))
+    _, slow_tensors = next(slow.run([images[:1]], tensors=True))
+    assert fast_tensors.keys() == slow_tensors.keys()
+    assert all((fast_tensors[t] == slow_tensors[t]).all() for t in slow_tensors)
+
+
+def test_wrong_batches(images):
+    executor = qcore.Executor(dense(), "xnnpack")
+    with pytest.raises(BadSample, match="takes 'x'"):
+        executor.batch({"z": images})
+    with pytest.raises(BadSample, match="takes shape"):
+        executor.batch(images[:, :3])
