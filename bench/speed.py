@@ -106,7 +106,7 @@ def child(model: str, profiles: Sequence[str], threads: int, seconds: float) -> 
     given = json.dumps([model, list(profiles), threads, seconds])
     done = subprocess.run(
         [sys.executable, "-m", "bench.speed", "--one", given], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        capture_output=True,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{model}, {threads} threads: {done.stderr.strip().splitlines()[-1]}")

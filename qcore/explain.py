@@ -133,6 +133,8 @@ def explain(
     output: which of several outputs.
     Raises BadInput for an operator or an element that is not there, CannotRun, BadSample.
     """
+    if not paths:
+        raise BadInput("paths is empty; name at least one")
     executor = Executor(model, as_profile(inputs_of, runtime), signature=signature)
     bound = executor.binder.bind(sample, 0)
     entry = executor.binder.entries[bound.entry]

@@ -24,7 +24,7 @@ from qcore.testing.cases import generators, make
 from qcore.testing.conformance import Case, answers, follow, repeats, same
 from qcore.verify import rule
 
-# The hypotheses, most expected last so that a tie is told by the simplest name.
+# The hypotheses, by name.
 KNOWN = tuple(
     (f"{path} of {release}", Profile(path, runtime))
     for runtime, release in RUNTIMES.items()

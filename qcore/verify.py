@@ -1,9 +1,9 @@
 """Our kernels against an official interpreter on a whole model, operator by operator.
 
 Each operator is given the interpreter's own input tensors, so that a difference shows where it
-arises and nowhere else; and the whole graph is run end to end beside it. Integers and bits are
-compared with ==. An operator on floats has a bound where its sums or functions may be computed in
-another order or by another approximation (`bound` in its file); without one it is compared with ==.
+arises and nowhere else; and the whole graph is run end to end beside it. Values are compared with
+== (the sign of a zero is no difference). Where sums or functions of floats may rightly be computed
+in another order or by another approximation, the operator's file states a `bound`.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class OperatorCheck:
 class PathCheck:
     """One path. outputs, tensors: end to end, of the model's outputs and of every tensor.
 
+    loose: of `tensors`, those behind a float operator that was only held to a bound.
     failed: why the interpreter could not run this path (its message, an abort included), else "".
     Behind an operator whose result the runtime leaves undefined, nothing is compared end to end.
     """
@@ -85,6 +86,7 @@ class PathCheck:
     operators: tuple[OperatorCheck, ...]
     outputs: Compared
     tensors: Compared
+    loose: Compared = Compared()
     failed: str = ""
 
     @property
@@ -98,10 +100,11 @@ class PathCheck:
     @property
     def ok(self) -> bool:
         """Everything that the interpreter computed was computed alike, operator by operator and
-        end to end. Where floats have bounds, the end-to-end comparison decides nothing."""
+        end to end. What stands behind floats that only had to be within a bound may differ end to
+        end, and a path that the interpreter cannot run is no difference."""
         if self.failed:
             return True
-        whole = self.tensors.differing == 0 or self.compared.bounded > 0
+        whole = self.tensors.differing == self.loose.differing
         return whole and not self.mismatches and self.compared.elements > 0
 
 
@@ -222,7 +225,14 @@ def _path(
     except RuntimeFailed as error:
         failed = str(error)
     return PathCheck(
-        profile.path, profile.runtime, count, walk.checks(), walk.outputs, walk.tensors, failed
+        profile.path,
+        profile.runtime,
+        count,
+        walk.checks(),
+        walk.outputs,
+        walk.tensors,
+        walk.loose,
+        failed,
     )
 
 
@@ -232,8 +242,9 @@ class Walk:
     def __init__(self, model: Any, profile: Profile, mode: str, signature: str | None):
         self.fed = Executor(model, profile, mode, signature=signature)
         self.whole = Executor(self.fed.model, profile, mode, signature=signature)
-        self.found: dict[int, OperatorCheck] = {}
-        self.outputs = self.tensors = Compared()
+        self.found: dict[tuple[int, int], OperatorCheck] = {}
+        self.outputs = self.tensors = self.loose = Compared()
+        self._loose: set[int] = set()  # tensors behind a bound, of the sample at hand
         self._waiting: list[tuple[int, dict[int, np.ndarray]]] = []
 
     def encoded(self, samples: Iterable[Any]) -> Iterator[Any]:
@@ -257,6 +268,7 @@ class Walk:
         block = self.whole.blocks[subgraph]
         visible = {t: a for t, a in theirs.items() if t < len(block.tensors)} | given
         shown = frozenset(visible)
+        self._loose = set()
         program = self.whole.program(subgraph, keep=True) if block.declares(given) else None
         if program is not None:
             for node in block.nodes:
@@ -277,6 +289,8 @@ class Walk:
         """Count one tensor of the end-to-end run; whether it is equal."""
         compared, _ = compare(ours, theirs)
         self.tensors += compared
+        if tensor in self._loose:
+            self.loose += compared
         if tensor in block.graph.outputs:
             self.outputs += compared
         return not compared.differing
@@ -313,17 +327,17 @@ class Walk:
         block = self.fed.blocks[subgraph]
         try:
             call = ops.resolve(self.fed.call(subgraph, node, theirs))
-            check = self.found.get(node.number) or describe(block.graph, node, call)
+            check = self.found.get((subgraph, node.number)) or describe(block.graph, node, call)
             made = ops.compute(call, self.fed.mode)
         except (KernelError, CannotRun) as error:
             names = block.graph.output_names(node.number)
-            old = self.found.get(node.number) or OperatorCheck(
+            old = self.found.get((subgraph, node.number)) or OperatorCheck(
                 node.number, node.name, names[0] if names else "", "", "", False
             )
             if isinstance(error, Undefined):
-                self.found[node.number] = replace(old, undefined=str(error))
+                self.found[subgraph, node.number] = replace(old, undefined=str(error))
             else:
-                self.found[node.number] = replace(old, error=str(error))
+                self.found[subgraph, node.number] = replace(old, error=str(error))
             return None
         self._keep(self.fed, subgraph, node, made)
         tensors = (*node.outputs, *(node.inputs[p] for p in node.states))
@@ -336,7 +350,9 @@ class Walk:
                 continue
             compared, shape = compare(array, theirs[tensor], bound)
             check = replace(check, compared=check.compared + compared, error=check.error or shape)
-        self.found[node.number] = check
+        self.found[subgraph, node.number] = check
+        if check.compared.bounded or self._loose.intersection(node.inputs):
+            self._loose.update(node.outputs)
         return made
 
     def _whole(
@@ -416,6 +432,6 @@ def compare(ours: np.ndarray, theirs: np.ndarray, bound: Any = None) -> tuple[Co
     return Compared(
         ours.size,
         int(np.count_nonzero(wrong)),
-        float(off[~equal].max()),
+        float(np.nan_to_num(off[~equal], nan=np.inf).max()),
         0 if bound is None else ours.size,
     ), ""

@@ -201,9 +201,9 @@ class Code:
         count = lanes_of(kind)
         return ir.Constant(kind, value) if count == 1 else ir.Constant(kind, [value] * count)
 
-    def lanes_numbered(self, lanes: int) -> Value:
-        """0, 1, 2, ... as int32 lanes."""
-        return Value(self, ir.Constant(vector(i32, lanes), list(range(lanes))))
+    def lanes_numbered(self, lanes: int, element: Any = i32) -> Value:
+        """0, 1, 2, ... in lanes of an integer type."""
+        return Value(self, ir.Constant(vector(element, lanes), list(range(lanes))))
 
     def value(self, number: Any, kind: Any = i64) -> Value:
         return number if isinstance(number, Value) else Value(self, self.constant(number, kind))

@@ -42,8 +42,8 @@ def check(to: Lowering, stage: Stage, w: np.ndarray, bias: np.ndarray, zero_poin
     if epilogue.kind_of(stage) is None:
         raise NotLowered(f"{call.name}: no compiled output stage for {stage.rule.name}")
     terms = np.abs(w.astype(np.int64)).reshape(-1, w.shape[-1]).sum(0)
-    largest = int((terms * (255 + 128) + np.abs(bias.astype(np.int64))).max(initial=0))
-    if not epilogue.fits(stage, largest) or largest >= 2**31:
+    largest = terms * 255 + np.abs(bias.astype(np.int64))
+    if largest.max(initial=0) >= 2**31 or not epilogue.fits(stage, largest):
         raise NotLowered(f"{call.name}: sums may leave the range of the compiled code")
 
 

@@ -14,8 +14,8 @@ depthwise_columns_B_kind_KxS   up to `group` rows, K columns, stride S < K: a gr
 
 With four vectors a block (64 channels of 16 lanes) the interleaving stays within 128-bit lanes,
 where it is cheap; sums then are in the order `order`, in which weights and constants are packed,
-and the bytes are put back in order once, before the store. Of more channels than a block the last
-block starts at C - B and repeats some; fewer are a block by themselves.
+and which the output stage's packing of four vectors into bytes undoes. Of more channels than a block
+the last block starts at C - B and repeats some; fewer are a block by themselves.
 
 Packed, for each block: [B int32 bias'] [groups x B x group int8] [B stage constants].
 """
@@ -101,11 +101,12 @@ class Kernel:
 
     def finish(self, sums: list[Value], base: Value, to: Value, left: Value) -> None:
         constants = base + 4 * self.block + self.groups * self.step_bytes
-        made = [
-            self.out.emit(s, self.out.load(constants, v * self.vector_bytes))
-            for v, s in enumerate(sums)
-        ]
-        store(self.code, joined(made) if len(made) == 4 else made[0], to, 0, left)
+        given = [self.out.load(constants, v * self.vector_bytes) for v in range(len(sums))]
+        if len(sums) == 4:  # `order` is the one in which the bytes come out
+            made = self.out.together(sums, given)
+        else:
+            made = self.out.emit(sums[0], given[0])
+        store(self.code, made, to, 0, left)
 
     def each_block(self) -> Iterator[tuple[Value, Value]]:
         """(first channel, weights) of each block of channels; a `with` body by a generator."""
@@ -187,15 +188,6 @@ def interleave(target: Target, rows: list[Value], flip: Value | None) -> list[Va
         first, second = unpack(rows[0], rows[1], upper, 1), unpack(rows[2], rows[3], upper, 1)
         made += [unpack(first, second, False, 2) ^ flip, unpack(first, second, True, 2) ^ flip]
     return made
-
-
-def joined(parts: list[Value]) -> Value:
-    """Four vectors of 16 bytes in the order of `order` as 64 bytes in order."""
-    a = parts[0].shuffle(range(32), parts[1])
-    b = parts[2].shuffle(range(32), parts[3])
-    places = np.empty(64, int)
-    places[order(64, 16)] = np.arange(64)
-    return a.shuffle(range(64), b).shuffle(places.tolist())
 
 
 def order(block: int, lanes: int) -> np.ndarray:

@@ -8,7 +8,8 @@ fixed   DBL, UP and MIX: left shift, high product, right shift. For DBL a negati
         by -1 before the shift, so that its ties go away from zero
 double  F64: float64 product, half away
 
-`fixed` keeps the high product in 32 bits, so |sum| must stay below 2^30 (`fits`).
+`fixed` rounds in 32 bits: for sums near 2^31, as guarded biases make them, `fits` says whether that
+is enough.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.fixedpoint import quantize_multiplier
-from kernels.simd.code import Code, Value, f32, f64, i8, i32, i64, vector
+from kernels.simd.code import Code, Value, f32, f64, i8, i16, i32, i64, vector
 from kernels.stage import LANES, Rule, Stage
 
 KINDS = {Rule.XF: "float", Rule.F64: "double"} | dict.fromkeys(
@@ -26,6 +27,7 @@ KINDS = {Rule.XF: "float", Rule.F64: "double"} | dict.fromkeys(
 WIDTH = {"float": 4, "double": 8, "fixed": 20}
 BELOW_HALF = float(np.nextafter(0.5, 0.0))
 LIMIT = 1 << 30
+CURRENT = 4  # rounding mode of an instruction: the one that is set, nearest even
 
 
 def kind_of(stage: Stage) -> str | None:
@@ -68,12 +70,15 @@ def in_vectors(parts: list[np.ndarray], channels: int, lanes: int) -> np.ndarray
     return np.concatenate(rows, axis=1)
 
 
-def fits(stage: Stage, largest: int) -> bool:
-    """Whether sums of at most `largest` magnitude stay in the range that the code is exact for.
-    Steps of F64 beyond int32 wrap in the runtime, and are clamped here."""
-    if kind_of(stage) == "double":
-        return largest * float(np.abs(stage.factor).max()) < 2**31 - 512
-    return kind_of(stage) != "fixed" or largest < LIMIT
+def fits(stage: Stage, largest: np.ndarray | int) -> bool:
+    """Whether the code is exact for sums of at most these magnitudes (< 2^31), one a channel."""
+    if kind_of(stage) != "fixed":
+        return True
+    multiplier, shift = quantize_multiplier(stage.factor)
+    wide = np.asarray(largest, np.int64) << np.maximum(shift, 0).astype(np.int64)
+    high = (np.minimum(wide, 1 << 31) * multiplier >> 31) + 1
+    half = (np.int64(1) << np.maximum(-shift, 0).astype(np.int64)) >> 1
+    return bool(((wide < 1 << 31) & (high + half < 1 << 31)).all())
 
 
 def limits(stage: Stage) -> tuple[int, int, int]:
@@ -86,7 +91,7 @@ class Epilogue:
 
     def __init__(self, code: Code, kind: str, zero_point: Value, qmin: Value, qmax: Value):
         lanes = code.target.lanes
-        self.code, self.kind = code, kind
+        self.code, self.kind, self.ends = code, kind, (zero_point, qmin, qmax)
         self.zero_point, self.qmin, self.qmax = (
             v.to(i32).splat(lanes) for v in (zero_point, qmin, qmax)
         )
@@ -106,21 +111,70 @@ class Epilogue:
             for i in range(5)
         ]
 
+    @property
+    def packs(self) -> bool:
+        """Whether four vectors are made into bytes together (`together`)."""
+        return self.code.target.lanes == 16
+
+    def together(self, totals: list[Value], given: list[list[Value]]) -> Value:
+        """Four vectors of sums -> 64 bytes: of each 128-bit lane the bytes of all four, in turn.
+
+        Saturating packs clamp to int8 on the way, so that only its own ends are left to do.
+        """
+        c = self.code
+        steps = [self._steps(t, g) for t, g in zip(totals, given, strict=True)]
+        words = [
+            c.instruction("llvm.x86.avx512.packssdw.512", vector(i16, 32), a, b)
+            for a, b in (steps[:2], steps[2:])
+        ]
+        zero_point, qmin, qmax = self.ends
+        moved = [c.intrinsic("sadd.sat", w.kind, w, zero_point.to(i16).splat(32)) for w in words]
+        made = c.instruction("llvm.x86.avx512.packsswb.512", vector(i8, 64), *moved)
+        made = made.max(qmin.to(i8).splat(64))
+        return made if self.kind == "float" else made.min(qmax.to(i8).splat(64))
+
+    def _steps(self, total: Value, given: list[Value]) -> Value:
+        """int32 sums -> int32 outputs without the zero point, right where they are within int8."""
+        c = self.code
+        if self.kind == "fixed":
+            return self._fixed(total, given)
+        if self.kind == "double":
+            return self._double(total, given)
+        product = (total.to(f32) * given[0]).min(self.high)
+        # Nearest even, and -2^31 for what is below: the packs clamp it.
+        name, none = "llvm.x86.avx512.mask.cvtps2dq.512", Value(c, c.constant(0, total.kind))
+        everywhere, rounding = Value(c, i16(-1)), Value(c, i32(CURRENT))
+        return c.instruction(name, total.kind, product, none, everywhere, rounding)
+
     def emit(self, total: Value, given: list[Value]) -> Value:
         """int32 sums -> int8 outputs, lane by lane."""
-        if self.kind != "fixed":
+        if self.kind == "float":
             # The ends are integers, so clamping before rounding is clamping after it.
-            real = f32 if self.kind == "float" else f64
-            product = (total.to(real) * given[0]).min(self.high).max(self.low)
-            if self.kind == "float":
-                return (product.rint().to(i32) + self.zero_point).to(i8)
-            c = self.code
-            half = c.intrinsic(
-                "copysign", product.kind, Value(c, c.constant(BELOW_HALF, product.kind)), product
-            )
-            return ((product + half).to(i32) + self.zero_point).to(i8)
+            product = (total.to(f32) * given[0]).min(self.high).max(self.low)
+            return (product.rint().to(i32) + self.zero_point).to(i8)
+        if self.kind == "double":
+            return (self._double(total, given) + self.zero_point).to(i8)
+        return (self._fixed(total, given) + self.zero_point).max(self.qmin).min(self.qmax).to(i8)
+
+    def _double(self, total: Value, given: list[Value]) -> Value:
+        product = (total.to(f64) * given[0]).min(self.high).max(self.low)
+        c = self.code
+        half = c.intrinsic(
+            "copysign", product.kind, Value(c, c.constant(BELOW_HALF, product.kind)), product
+        )
+        return (product + half).to(i32)
+
+    def _fixed(self, total: Value, given: list[Value]) -> Value:
         multiplier, left, right, half, nudge = given
-        wide = (total << left).to(i64) * multiplier.to(i64)
-        high = ((wide + (1 << 30)) >> 31).to(i32)
-        steps = (high + half + ((high >> 31) & nudge)) >> right
-        return (steps + self.zero_point).max(self.qmin).min(self.qmax).to(i8)
+        high = _high(total << left, multiplier)
+        return (high + half + ((high >> 31) & nudge)) >> right
+
+
+def _high(x: Value, y: Value) -> Value:
+    """(x y + 2^30) >> 31 of int32 lanes, in 32 bits; by the even lanes and the odd ones, each a
+    64-bit product in place."""
+    n = x.lanes
+    a, b = (v.bits(vector(i64, n // 2)) for v in (x, y))
+    even = (((a << 32) >> 32) * ((b << 32) >> 32) + (1 << 30)) >> 31
+    odd = ((a >> 32) * (b >> 32) + (1 << 30)) << 1
+    return even.bits(x.kind).shuffle([i + n * (i % 2) for i in range(n)], odd.bits(x.kind))

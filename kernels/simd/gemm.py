@@ -18,12 +18,13 @@ bit flipped where the dot instruction wants them unsigned.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from kernels.simd import epilogue
-from kernels.simd.code import Code, Value, i32, i64, vector
+from kernels.simd.code import Code, Value, i8, i32, i64, vector
 from kernels.simd.target import Target
 from kernels.stage import Stage
 
@@ -59,7 +60,7 @@ def write(name: str, rest: str, target: Target) -> str:
             weights = base + bias_bytes
             constants = weights + segments * steps * step_bytes
             column = y + panel * (lanes * width)
-            left = channels - panel * (lanes * width)
+            left = (channels - panel * (lanes * width)).min(lanes * width)
             with c.loop(first, until) as tile:
                 row = (tile * height).min(last)
                 bias = [c.load(vector(i32, lanes), base, 4 * lanes * v, 4) for v in range(width)]
@@ -83,14 +84,40 @@ def write(name: str, rest: str, target: Target) -> str:
                         state[:] = [stream + step_bytes, *totals]
                     outer[:] = state
                 totals = outer[1:]
-                for v in range(width):
-                    given = out.load(constants, v * vector_bytes)
-                    for r in range(height):
-                        store(
-                            c, out.emit(totals[r * width + v], given),
-                            column + (row + r) * row_bytes, v * lanes, left,
-                        )  # fmt: skip
+                given = [out.load(constants, v * vector_bytes) for v in range(width)]
+                emitted = _packed if out.packs else _single
+                for r, v, value in emitted(out, totals, given):
+                    store(c, value, column + (row + r) * row_bytes, v * lanes, left)
     return c.finish()
+
+
+def _single(
+    out: epilogue.Epilogue, totals: list[Value], given: list[list[Value]]
+) -> Iterator[tuple[int, int, Value]]:
+    """(row, first vector, bytes) of a tile, a vector at a time."""
+    for i, total in enumerate(totals):
+        r, v = divmod(i, len(given))
+        yield r, v, out.emit(total, given[v])
+
+
+def _packed(
+    out: epilogue.Epilogue, totals: list[Value], given: list[list[Value]]
+) -> Iterator[tuple[int, int, Value]]:
+    """The same, four vectors at a time: of one row, or of two or four narrow ones."""
+    width = len(given)
+    across = 4 // width  # rows
+    lanes = out.code.target.lanes
+    for first in range(0, len(totals) // width, across):
+        part = range(first * width, min((first + across) * width, len(totals)))
+        four = [*part, *[part[-1]] * (4 - len(part))]
+        mixed = out.together([totals[i] for i in four], [given[i % width] for i in four])
+        words = mixed.bits(vector(i32, 16))
+        made = words.shuffle([4 * lane + v for v in range(4) for lane in range(4)])
+        made = made.bits(mixed.kind)
+        for r in range(len(part) // width):
+            size = width * lanes
+            picked = range(r * size, (r + 1) * size)
+            yield first + r, 0, made.shuffle(picked) if width < 3 else made
 
 
 def store(c: Code, value: Value, base: Value, offset: int, left: Value) -> None:
@@ -98,8 +125,8 @@ def store(c: Code, value: Value, base: Value, offset: int, left: Value) -> None:
     lanes = value.lanes
     room = left - offset
     if c.target.lanes == 16:
-        order = c.lanes_numbered(lanes)
-        c.store_some(value, order < room.to(i32).splat(lanes), base, offset)
+        order = c.lanes_numbered(lanes, i8)
+        c.store_some(value, order < room.min(lanes).to(i8).splat(lanes), base, offset)
         return
     with c.when(room >= lanes):
         c.store(value, base, offset)

@@ -105,6 +105,8 @@ def show(found: Verification, operators: bool = False) -> None:
     closing = f"equal: {found.compared:,} elements compared, none differs"
     if not found.ok:
         closing = f"not equal: {sum(p.compared.differing for p in found.paths):,} elements differ"
+    if failed:
+        closing += f"; {len(failed)} of {len(found.paths)} paths were not run"
     if not found.compared:
         closing = "nothing was compared"
     if bounded:
