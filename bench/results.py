@@ -16,7 +16,8 @@ from tests import corpus
 from tflite_schema import files
 
 PACKAGES = (
-    "tflite-qcore", "numpy", "ai-edge-litert", "tensorflow", "litert-quantizer", "flatbuffers",
+    "tflite-qcore", "numpy", "numba", "llvmlite", "ai-edge-litert", "tensorflow",
+    "litert-quantizer", "flatbuffers",
 )  # fmt: skip
 
 PIPE_WIDTH = 160  # columns where there is no terminal to ask
@@ -32,11 +33,24 @@ def machine() -> dict[str, Any]:
             versions[name] = None
     return {
         "machine": platform.machine(),
+        "processor": processor(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "packages": versions,
     }
+
+
+def processor() -> str:
+    """Its name and the vector code that is used on it."""
+    from kernels.simd.target import host
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        name = platform.processor()
+    return f"{name} ({host().name})"
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

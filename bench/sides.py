@@ -115,22 +115,25 @@ def batched(model: str, path: str, threads: int, ours: Ours, count: int) -> Thei
 
 
 def in_turn(
-    sides: dict[str, Callable[[], object]], seconds: float, blocks: int = 15, most: float = 60.0
+    sides: dict[str, Callable[[], object]], seconds: float, blocks: int = 15
 ) -> dict[str, float]:
     """Median seconds of one call of each side: every side for a block of calls, again and again.
 
     The median is over the blocks' medians, so noise of a while hits all sides. A side whose one
-    call takes long gets fewer blocks, but one at least.
+    call takes long gets fewer blocks, but three at least.
     """
     calls, found = {}, {name: [] for name in sides}
     for name, side in sides.items():
-        side()
         start = time.perf_counter()
         side()
         once = time.perf_counter() - start
+        if once < seconds / blocks:  # the first call warms up
+            start = time.perf_counter()
+            side()
+            once = time.perf_counter() - start
         calls[name] = max(1, min(2000, int(seconds / blocks / len(sides) / max(once, 1e-7))))
     begun = time.perf_counter()
-    for _ in range(blocks):
+    for block in range(blocks):
         for name, side in sides.items():
             times = []
             for _ in range(calls[name]):
@@ -138,6 +141,6 @@ def in_turn(
                 side()
                 times.append(time.perf_counter() - start)
             found[name].append(float(np.median(times)))
-        if time.perf_counter() - begun > most:
+        if block >= 2 and time.perf_counter() - begun > 2 * seconds:
             break
     return {name: float(np.median(times)) for name, times in found.items()}

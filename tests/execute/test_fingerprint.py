@@ -25,8 +25,8 @@ def test_each_path_follows_its_own_profile():
 
 
 def asked(path: str, change: int = 0):
-    """Models of ADD with the answers of `path`, as if a runtime's reference path gave them."""
-    calls = [make("ADD", "int8", seed, 300) for seed in range(40)]
+    """models of LEAKY_RELU with the answers of `path`, as if a runtime's reference path gave them."""
+    calls = [make("LEAKY_RELU", "int8", seed, 300) for seed in range(40)]
     calls = [c for c in calls if ops.resolve(c.on(profile=Profile("xnnpack"))).profile.is_xnnpack]
     assert len(calls) > 6
     calls = calls[:6]
@@ -38,21 +38,21 @@ def asked(path: str, change: int = 0):
 
 
 def test_another_rule_is_named():
-    trait = _trait("ADD", "int8", "reference", "litert", asked("xnnpack"))
+    trait = _trait("LEAKY_RELU", "int8", "reference", "litert", asked("xnnpack"))
     assert trait.surprising and any("xnnpack" in name for name in trait.follows)
     assert not any("reference" in name for name in trait.follows)
     assert describe(trait).startswith("DIFFERENT: as ")
 
 
 def test_an_unknown_rule_is_said():
-    trait = _trait("ADD", "int8", "reference", "litert", asked("reference", 1))
+    trait = _trait("LEAKY_RELU", "int8", "reference", "litert", asked("reference", 1))
     assert trait.surprising and trait.follows == ()
     assert describe(trait).startswith("UNKNOWN")
 
 
 def test_a_refusal_is_no_surprise():
     refused = [(call, "no such kernel") for call, _ in asked("reference")]
-    trait = _trait("ADD", "int8", "reference", "litert", refused)
+    trait = _trait("LEAKY_RELU", "int8", "reference", "litert", refused)
     assert not trait.surprising and trait.refused == 6
     assert describe(trait) == "not run: no such kernel"
 

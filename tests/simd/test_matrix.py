@@ -14,14 +14,17 @@ from kernels.simd.program import ENTRY
 from kernels.stage import Rule, Stage
 
 TARGETS = target.available()
+GUARDED = slice(3, None, 4)  # channels whose sums come near 2^31
 RULES = (Rule.XF, Rule.UP, Rule.DBL, Rule.MIX8, Rule.F64)
 
 
 def stage_of(rng: np.random.Generator, rule: Rule, channels: int) -> Stage:
-    """Some factors above 1 and some powers of two, which make ties."""
+    """Some factors above 1, some powers of two, which make ties, and some small enough for guarded
+    biases (`GUARDED`)."""
     factor = rng.uniform(0.5, 1, channels) * 2e-4
     factor[::3] = 2.0 ** -rng.integers(9, 14, len(factor[::3]))
     factor[1::5] = 1.7
+    factor[GUARDED] = 2.0 ** -rng.uniform(20, 29, len(factor[GUARDED]))
     clamp = (-128, 127) if rng.random() < 0.5 else (-20, 90)
     return Stage.of(rule, factor, int(rng.integers(-128, 128)), clamp, INT8)
 
@@ -46,8 +49,10 @@ def test_gemm(name: str, rule: Rule, rng: np.random.Generator, depth: int):
             x = rng.integers(-128, 128, (rows, segments, k)).astype(np.int8)
             w = rng.integers(-128, 128, (units, segments, k)).astype(np.int8)
             bias = rng.integers(-(2**20), 2**20, units)
+            bias[GUARDED] = rng.choice([-(2**30), 2**30, -1_900_000_000], len(bias[GUARDED]))
             zero_point = int(rng.integers(-128, 128))
             stage = stage_of(rng, rule, units)
+            assert epilogue.fits(stage, 255 * 128 * segments * k + abs(bias))
             held = gemm.aligned(x.size).view(np.int8)
             held[:] = x.ravel()
             out = gemm.aligned(rows * units).view(np.int8)
@@ -116,8 +121,9 @@ def test_depthwise(name: str, rule: Rule, rng: np.random.Generator, depth: int):
             assert (out.reshape(n, n, channels) == stage(sums)).all(), (size, channels, k, stride)
 
 
-def test_sums_near_32_bits_are_not_lowered():
-    stage = Stage.of(Rule.UP, [0.5], 0, (-128, 127), INT8)
-    assert epilogue.fits(stage, epilogue.LIMIT - 1) and not epilogue.fits(stage, epilogue.LIMIT)
+def test_what_leaves_32_bits_is_not_lowered():
+    for rule, factor, largest in ((Rule.UP, 0.99 * 2**-31, 2**30), (Rule.DBL, 2.0, 2**29 - 1)):
+        stage = Stage.of(rule, [factor], 0, (-128, 127), INT8)
+        assert epilogue.fits(stage, largest) and not epilogue.fits(stage, 2**31 - 1), rule
     single = Stage.of(Rule.SGL, [0.5], 0, (-128, 127), INT8)
     assert epilogue.kind_of(single) is None
