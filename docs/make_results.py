@@ -36,6 +36,14 @@ MEASURED = (
         "From the same samples: each side calibrates and quantizes by itself.",
     ),
     (
+        "verify.json",
+        "python -m bench.verify --json bench/results/verify.json",
+        "Our kernels against the official interpreter on whole models: the quantized models of"
+        " the corpus as shipped, and what our quantizer makes of the float ones. Elements: each"
+        " operator on the interpreter's own tensors. Outputs: end to end. Floats of operators with"
+        " a bound are held to it, and what stands behind them may differ end to end.",
+    ),
+    (
         "recipes.json",
         "python -m bench.recipes --json bench/results/recipes.json",
         "Every float model of the corpus by every recipe, run by the official interpreter: SQNR of"
@@ -53,6 +61,26 @@ MEASURED = (
         "python -m bench.quantizers --recipes dynamic,weight_only,int8,int16x8"
         " --json bench/results/quantizers.json",
         "Whole processes against LiteRT's quantizer, in turn.",
+    ),
+    (
+        "speed.json",
+        "python -m bench.speed --json bench/results/speed.json",
+        "Milliseconds, medians, both sides in one process in turn, called from Python with inputs"
+        " and outputs copied; every output was compared first (`outputs`: how many, all equal)."
+        " Ratio: ours / the interpreter's. Invoke: without the copies. Batch: per image of 32, the"
+        " interpreter resized to 32 or one by one, whichever is faster for it.",
+    ),
+    (
+        "peak.json",
+        "python -m bench.profile --peak --json bench/results/peak.json",
+        "The matrix kernel, output stage included, against a loop of nothing but dot instructions"
+        " on registers.",
+    ),
+    (
+        "start.json",
+        "python -m bench.start --json bench/results/start.json",
+        "Fresh processes: import, read the model, compile or load kernels, run one image. Cold:"
+        " nothing compiled before.",
     ),
 )
 
@@ -75,15 +103,47 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def by_model(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of verify.json, the paths of both runtimes added up."""
+    sums = ("elements", "differ", "within a bound", "outputs", "outputs differ")
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        start = {"model": row["model"], "recipe": row["recipe"], "paths": 0, "samples": 0}
+        at = found.setdefault((row["model"], row["recipe"]), start)
+        at["paths"] += bool(row["elements"])
+        at["samples"] = max(at["samples"], row["samples"] or 0)
+        for key in sums:
+            at[key] = at.get(key, 0) + (row[key] or 0)
+        at["remark"] = at.get("remark") or (row["remark"] or "")[:120]
+    return list(found.values())
+
+
+def summaries(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    """Further tables that follow from the rows."""
+    if name != "speed.json":
+        return []
+    from bench.speed import scaling, summary
+
+    return [
+        "Geometric means and worst rows; targets: the seven models whose means count.",
+        table(summary(rows)),
+        "Ours, one thread / two.",
+        table(scaling(rows)),
+    ]
+
+
 def text() -> str:
     """The whole document."""
     parts = [HEAD]
     for name, command, about in MEASURED:
         data = json.loads((ROOT / "bench" / "results" / name).read_text("utf-8"))
+        rows = by_model(data["rows"]) if name == "verify.json" else data["rows"]
         packages = ", ".join(f"{k} {v}" for k, v in data["packages"].items() if v)
+        machine = data.get("processor", data["machine"])
         parts.append(
-            f"## {data['title']}\n\n    {command}\n\n{about}\n\n{table(data['rows'])}\n\n"
-            f"{data['cores']} cores, {data['machine']}, Python {data['python']}; {packages}.\n"
+            f"## {data['title']}\n\n    {command}\n\n{about}\n\n"
+            + "".join(f"{t}\n\n" for t in (table(rows), *summaries(name, rows)))
+            + f"{data['cores']} cores, {machine}, Python {data['python']}; {packages}.\n"
         )
     return "\n".join(parts)
 

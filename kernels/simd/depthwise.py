@@ -14,7 +14,8 @@ depthwise_columns_B_kind_KxS   up to `group` rows, K columns, stride S < K: a gr
 
 With four vectors a block (64 channels of 16 lanes) the interleaving stays within 128-bit lanes,
 where it is cheap; sums then are in the order `order`, in which weights and constants are packed,
-and which the output stage's packing of four vectors into bytes undoes. Of more channels than a block
+and which the output stage's packing of four vectors into bytes undoes. Of more channels than a
+block
 the last block starts at C - B and repeats some; fewer are a block by themselves.
 
 Packed, for each block: [B int32 bias'] [groups x B x group int8] [B stage constants].

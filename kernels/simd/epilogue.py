@@ -71,7 +71,10 @@ def in_vectors(parts: list[np.ndarray], channels: int, lanes: int) -> np.ndarray
 
 
 def fits(stage: Stage, largest: np.ndarray | int) -> bool:
-    """Whether the code is exact for sums of at most these magnitudes (< 2^31), one a channel."""
+    """Whether the code is exact for sums of at most these magnitudes (< 2^31), one a channel.
+    Steps of F64 beyond int32 wrap in the runtime, and are clamped here."""
+    if kind_of(stage) == "double":
+        return bool((np.asarray(largest) * np.abs(stage.factor) < 2**31 - 512).all())
     if kind_of(stage) != "fixed":
         return True
     multiplier, shift = quantize_multiplier(stage.factor)

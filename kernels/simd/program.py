@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -290,6 +290,7 @@ class Program:
         names = {s.kernel for s in steps if isinstance(s, Step)} | {"runner_images", "runner_team"}
         self.entries = build.addresses(sorted(names))
         self._instances: list[Instance] = []
+        self._workers: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
 
     def place(self, where: Place, arena: int) -> int:
         if where.array is not None:
@@ -323,20 +324,21 @@ class Program:
             self.instance(0).images(ins, outs, 0, images)
         else:
             cuts = [images * i // threads for i in range(threads + 1)]
-            work = [
-                _threads(threads).submit(self.instance(i).images, ins, outs, a, b)
-                for i, (a, b) in enumerate(pairwise(cuts))
-                if a < b
-            ]
+            pool = self.workers(threads - 1)
+            shares = [(i, a, b) for i, (a, b) in enumerate(pairwise(cuts)) if a < b]
+            work = [pool.submit(self.instance(i).images, ins, outs, a, b) for i, a, b in shares[1:]]
+            i, a, b = shares[0]
+            self.instance(i).images(ins, outs, a, b)
             for part in work:
                 part.result()
         return outs
 
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; starting them anew would cost as much as a small model."""
-    return ThreadPoolExecutor(count, thread_name_prefix="qcore")
+    def workers(self, count: int) -> ThreadPoolExecutor:
+        """Threads that stay for the next run. A forked process does not have its parent's."""
+        key = os.getpid(), count
+        if self._workers is None or self._workers[0] != key:
+            self._workers = key, ThreadPoolExecutor(count)
+        return self._workers[1]
 
 
 class Instance:
@@ -374,6 +376,24 @@ class Instance:
         close()
         self._images = ENTRY(program.entries["runner_images"])
         self._team = ENTRY(program.entries["runner_team"])
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What `images` hands to runner_images; only outside addresses are filled in later."""
+        p, base = self.program, self.arena.ctypes.data
+        outside = (*p.inputs, *p.outputs)
+        self._copies = (ctypes.c_int64 * (4 * len(outside)))()
+        for i, number in enumerate(outside):
+            at, form = p.tensors[number]
+            self._copies[4 * i + 1 : 4 * i + 4] = [form.nbytes, base + at, form.nbytes]
+        whole = self.segments[0] if len(self.segments) == 1 else None
+        table, count = (0, 0) if whole is None or isinstance(whole, Foreign) else (
+            whole[0].ctypes.data, whole[1],
+        )  # fmt: skip
+        self._given = (ctypes.c_int64 * 5)(
+            count, table, len(p.inputs), len(p.outputs), ctypes.addressof(self._copies)
+        )
+        self._all = ctypes.addressof(self._given)
 
     def view(self, number: int) -> np.ndarray:
         """The tensor's bytes in the arena, as its array."""
@@ -386,14 +406,9 @@ class Instance:
         """Images begin..end from `ins` to `outs`."""
         p = self.program
         if len(self.segments) == 1 and not isinstance(self.segments[0], Foreign):
-            table, count = self.segments[0]
-            copies = np.array(
-                [*self._copies(p.inputs, ins), *self._copies(p.outputs, outs)], np.int64
-            )
-            given = np.array(
-                [count, table.ctypes.data, len(ins), len(outs), copies.ctypes.data], np.int64
-            )
-            self._images(given.ctypes.data, begin, end)
+            for number, array in enumerate((*ins, *outs)):
+                self._copies[4 * number] = array.__array_interface__["data"][0]
+            self._images(self._all, begin, end)
             return
         for image in range(begin, end):
             for number, array in zip(p.inputs, ins):
@@ -423,18 +438,10 @@ class Instance:
         table, count = self.segments[0]  # type: ignore[misc]
         counter = np.zeros(8, np.int64)
         given = np.array([count, table.ctypes.data, threads, counter.ctypes.data], np.int64)
-        others = [
-            _threads(threads).submit(self._team, given.ctypes.data, i, 0) for i in range(1, threads)
-        ]
-        self._team(given.ctypes.data, 0, 0)
+        pool, at = p.workers(threads - 1), given.ctypes.data
+        others = [pool.submit(self._team, at, i, 0) for i in range(1, threads)]
+        self._team(at, 0, 0)
         for other in others:
             other.result()
         for number, array in zip(p.outputs, outs):
             array[0] = self.view(number)
-
-    def _copies(self, numbers: Sequence[int], arrays: Sequence[np.ndarray]) -> list[int]:
-        found: list[int] = []
-        for number, array in zip(numbers, arrays):
-            at, form = self.program.tensors[number]
-            found += [array.ctypes.data, form.nbytes, self.arena.ctypes.data + at, form.nbytes]
-        return found

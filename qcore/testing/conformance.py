@@ -33,6 +33,7 @@ from qcore.testing.cases import generators, make
 from qcore.testing.draw import Draw
 
 MODES = ("reference", "fast")
+MORE = 4
 # (operator, form, path, runtime) -> why the integers differ, where we know no rule that makes them.
 KNOWN: dict[tuple[str, str, str, str], str] = {
     ("SUM", "int16", "reference", runtime): "half of the output stays as memory happened to be"
@@ -92,6 +93,15 @@ class Row:
     def ok(self) -> bool:
         """Equal, or different where that is known: strict both ways."""
         return self.equal != (self.key in KNOWN)
+
+    def merge(self, other: Row) -> None:
+        """Take in what further models of the same row showed."""
+        for name in ("models", "ties", "compared", "differing", "refused", "agreed", "taken"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.largest = max(self.largest, other.largest)
+        self.message = self.message or other.message
+        for name in ("mistaken", "seeds", "ours"):
+            getattr(self, name).extend(getattr(other, name))
 
     def add(self, case: Case, answer: Any, modes: Sequence[str] = MODES) -> None:
         """Compare one model's answer, or count its refusal."""
@@ -215,9 +225,20 @@ def rows(
 
 
 def _share(
-    profile: Profile, wanted: Sequence[tuple[str, str]], seeds: Sequence[int], size: int
+    profile: Profile, wanted: Sequence[tuple[str, str]], seeds: range, outputs: int
 ) -> list[Row]:
-    return list(rows(profile, wanted, seeds, size))
+    """Rows with at least `outputs` elements, where some more models (MORE times as many at most)
+    make so many."""
+    size = -(-outputs // len(seeds))
+    found = list(rows(profile, wanted, seeds, size))
+    for row in found:
+        if not 0 < row.compared < outputs:
+            continue
+        lacking = min(1.2 * (outputs / row.compared - 1), MORE)
+        further = range(seeds.stop, seeds.stop + max(1, round(len(seeds) * lacking)))
+        for extra in rows(profile, [(row.operator, row.form)], further, size):
+            row.merge(extra)
+    return found
 
 
 def line(r: Row) -> str:
@@ -248,7 +269,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--path", nargs="+", choices=PATHS, default=list(PATHS))
     parser.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), default=list(RUNTIMES))
     parser.add_argument("--models", type=int, default=30, help="random models a row")
-    parser.add_argument("--outputs", type=int, default=250_000, help="output elements a row")
+    parser.add_argument(
+        "--outputs", type=int, default=200_000, help="output elements a row, at least"
+    )
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -262,14 +285,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("no operator and form of that name; nothing was compared", file=sys.stderr)
         return 2
     began = time.monotonic()
-    size = -(-given.outputs // given.models)
     seeds = range(given.seed, given.seed + given.models)
     profiles = [Profile(path, runtime) for runtime in given.runtime for path in given.path]
     # Several shares of a profile, so that the processes end at about the same time.
     shares = [wanted[i :: given.jobs * 2] for i in range(given.jobs * 2)]
     found: list[Row] = []
     with ProcessPoolExecutor(given.jobs) as pool:
-        work = [pool.submit(_share, p, s, seeds, size) for p in profiles for s in shares if s]
+        work = [
+            pool.submit(_share, p, s, seeds, given.outputs) for p in profiles for s in shares if s
+        ]
         for part in work:
             for row in part.result():
                 found.append(row)

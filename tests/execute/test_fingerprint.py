@@ -25,7 +25,7 @@ def test_each_path_follows_its_own_profile():
 
 
 def asked(path: str, change: int = 0):
-    """models of LEAKY_RELU with the answers of `path`, as if a runtime's reference path gave them."""
+    """Models of LEAKY_RELU with the answers of `path`, as if a reference path gave them."""
     calls = [make("LEAKY_RELU", "int8", seed, 300) for seed in range(40)]
     calls = [c for c in calls if ops.resolve(c.on(profile=Profile("xnnpack"))).profile.is_xnnpack]
     assert len(calls) > 6

@@ -98,3 +98,15 @@ def test_numbers_are_equal_as_values():
     a = np.array([0.0, np.nan, 1.0], np.float32)
     b = np.array([-0.0, np.nan, 2.0], np.float32)
     assert conformance.same(a, b).tolist() == [True, True, False]
+
+
+def test_further_models_are_taken_in():
+    call = make("FULLY_CONNECTED", "int8", 1, 50)
+    row, more = (Row("FULLY_CONNECTED", "int8", "reference", "litert") for _ in range(2))
+    (y,), taken = answer_of(call)
+    row.add(Case("FULLY_CONNECTED", "int8", 1, call), ([y], taken))
+    y = y.copy()
+    y.flat[0] ^= 1
+    more.add(Case("FULLY_CONNECTED", "int8", 2, call), ([y], taken))
+    row.merge(more)
+    assert not row.ok and row.models == 2 and row.seeds == [2] and row.compared == 2 * y.size
