@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from kernels.simd.gemm import aligned
 from kernels.simd.target import Target, host
 
 ALIGN = 64
+TEAM_PAYS = 300e-6  # seconds of one image from which on several threads are worth waking
 SLACK = 128  # bytes behind a tensor that kernels may read
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -290,6 +292,7 @@ class Program:
         names = {s.kernel for s in steps if isinstance(s, Step)} | {"runner_images", "runner_team"}
         self.entries = build.addresses(sorted(names))
         self._instances: list[Instance] = []
+        self._alone = 0.0  # seconds that one thread took, the best; 0 before the first run
         self._workers: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
 
     def place(self, where: Place, arena: int) -> int:
@@ -311,17 +314,22 @@ class Program:
     def run(self, images: int, arrays: Sequence[np.ndarray], threads: int = 1) -> list[np.ndarray]:
         """Run for `images` images; arrays: each input with the images one behind the other.
 
-        Returns the outputs in the same way. The result does not depend on `threads`.
+        Returns the outputs in the same way. The result does not depend on `threads`; one image that
+        takes less than TEAM_PAYS is left to one thread, which waking others would only delay.
         """
         ins = [np.ascontiguousarray(a) for a in arrays]
         outs = [
             np.empty((images, *self.tensors[n][1].shape), self.tensors[n][1].dtype)
             for n in self.outputs
         ]
-        if images == 1 and threads > 1 and self.native and self.steps:
+        if images == 1 and threads > 1 and self.native and self._alone >= TEAM_PAYS:
             self.instance(0).team(ins, outs, threads)
         elif threads <= 1 or images == 1:
+            began = time.perf_counter()
             self.instance(0).images(ins, outs, 0, images)
+            if self.steps:
+                spent = (time.perf_counter() - began) / images
+                self._alone = min(self._alone or math.inf, spent)
         else:
             cuts = [images * i // threads for i in range(threads + 1)]
             pool = self.workers(threads - 1)

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ts.write(case.model, path)
     runs = [*case.before, case.inputs]
     prefix = [f"run{i}_" if case.before else "" for i in range(len(runs))]
-    arrays = {f"{p}input{i}": a for p, run in zip(prefix, runs, strict=True)
+    arrays: Any = {f"{p}input{i}": a for p, run in zip(prefix, runs, strict=True)
               for i, a in enumerate(run)}  # fmt: skip
     np.savez(path.with_suffix(".npz"), **arrays)
     print(f"wrote {path} and {path.with_suffix('.npz')}")

@@ -11,6 +11,7 @@ import pickle
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def answer(runtime: str, items: Iterable[Any]) -> Iterator[Answer]:
     module = importlib.import_module(RUNTIMES[runtime][0])
     for path, *rest in items:
         resolver = getattr(module.OpResolverType, PATHS[path])
-        yield isolated(lambda r=resolver, a=rest: invoke(module, r, *a))
+        yield isolated(partial(invoke, module, resolver, *rest))
 
 
 def invoke(

@@ -178,12 +178,12 @@ def fc_hybrid_wide() -> Call:
     "float [2, 1, 1, 1] with weights all 1, then again with weights all 2",
     correct="about [10]",
     ours=MEANT,
-    seen=at("*", "*", gives(np.float32([5.960784435272217]))),
+    seen=at("*", "*", gives(np.array([5.960784435272217], np.float32))),
 )
 def fc_hybrid_computed() -> Case:
     from qcore.testing import models
 
-    x = np.float32([[2, 1, 1, 1]])
+    x = np.array([[2, 1, 1, 1]], np.float32)
     first, second = (np.full((1, 4), k, np.int8) for k in (1, 2))
     y = plain("float32", (1, 1))
     call = fully_connected(

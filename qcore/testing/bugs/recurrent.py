@@ -81,7 +81,7 @@ def both_ways(
         return const("int8", np.full((1, columns), 2 * value), 0.5)
 
     layer = (weight(x.shape[2], 1), weight(1, recurrent), floats([0], True), state(batches, 1))
-    second = (None,) * 3
+    second: tuple[Tensor | None, ...] = (None,) * 3
     if aux is not None:
         w = weight(aux.shape[2], 1) if crossed else None
         second = (floats(aux), w, w)

@@ -1,0 +1,12 @@
+"""Small programs, on which several threads are tried as on large ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernels.simd import program
+
+
+@pytest.fixture(autouse=True)
+def teams_always_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "TEAM_PAYS", 0.0)
