@@ -31,6 +31,7 @@ from kernels.stage import Stage
 # Vectors a panel -> rows a tile: about as many sums as there are registers beside the weights.
 ROWS = {16: {1: 10, 2: 12, 3: 7, 4: 6, 5: 4}, 8: {1: 6, 2: 6, 3: 4, 4: 3}}
 ROWS_AVX2 = {1: 4, 2: 4, 3: 3}
+WIDER = 0.02  # what a panel gains by one more vector, everything else being equal
 PARAMETERS = (
     "x", "y", "panels", "row_offsets", "segment_offsets", "segments", "steps", "panel_bytes",
     "count", "rows", "row_bytes", "channels", "block", "flip", "zero_point", "qmin", "qmax",
@@ -155,10 +156,21 @@ class Packed:
     channels: int
 
 
-def shapes(target: Target, vectors: int) -> list[tuple[int, int]]:
-    """(panels, vectors each) that cover `vectors` as evenly as can be, wide panels first."""
-    most = max(_rows(target))
-    count = -(-vectors // min(most, 4))
+def shapes(target: Target, vectors: int, rows: int) -> list[tuple[int, int]]:
+    """(panels, vectors each) that cover `vectors` as evenly as can be, wide panels first.
+
+    As wide as there are registers, unless narrower and higher tiles fit `rows` so much better that
+    less is computed twice: 49 rows are 7 tiles of 7, but 9 of 6.
+    """
+    heights = _rows(target)
+
+    def cost(width: int) -> float:
+        tiles = -(-rows // heights[width])
+        return tiles * heights[width] * -(-vectors // width) * width * (1 + WIDER * (4 - width))
+
+    most = min(max(heights), 4)
+    width = min(range(max(most - 1, 1), most + 1), key=cost) if rows > heights[most] else most
+    count = -(-vectors // width)
     wide, narrow = -(-vectors // count), vectors // count
     n_wide = vectors - narrow * count
     return [(n, w) for n, w in ((n_wide, wide), (count - n_wide, narrow)) if n and w]
@@ -189,7 +201,7 @@ def pack(
     # (vectors, segments, steps, lanes, group)
     tiles = full.reshape(vectors, lanes, segments, steps, group).transpose(0, 2, 3, 1, 4)
     made, at = [], 0
-    for count, width in shapes(target, vectors):
+    for count, width in shapes(target, vectors, rows):
         part = slice(at, at + count * width)
         streams = [
             offset[at * lanes : (at + count * width) * lanes]
