@@ -208,9 +208,17 @@ def rows(
     modes: Sequence[str] = MODES,
 ) -> Iterator[Row]:  # fmt: skip
     """A row for each (operator, form), as it is complete."""
+    return _rows(profile, [(o, f, seeds) for o, f in wanted], size, modes)
+
+
+def _rows(
+    profile: Profile, wanted: Iterable[tuple[str, str, Sequence[int]]], size: int,
+    modes: Sequence[str] = MODES,
+) -> Iterator[Row]:  # fmt: skip
+    """The same with seeds of its own for each row."""
     cases = (
         Case(operator, form, seed, make(operator, form, seed, size).on(profile=profile))
-        for operator, form in wanted
+        for operator, form, seeds in wanted
         for seed in seeds
     )
     row: Row | None = None
@@ -231,13 +239,14 @@ def _share(
     make so many."""
     size = -(-outputs // len(seeds))
     found = list(rows(profile, wanted, seeds, size))
-    for row in found:
-        if not 0 < row.compared < outputs:
-            continue
+    short = {(r.operator, r.form): r for r in found if 0 < r.compared < outputs}
+    further = []
+    for key, row in short.items():
         lacking = min(1.2 * (outputs / row.compared - 1), MORE)
-        further = range(seeds.stop, seeds.stop + max(1, round(len(seeds) * lacking)))
-        for extra in rows(profile, [(row.operator, row.form)], further, size):
-            row.merge(extra)
+        more = max(1, round(len(seeds) * lacking))
+        further.append((*key, range(seeds.stop, seeds.stop + more)))
+    for extra in _rows(profile, further, size):
+        short[extra.operator, extra.form].merge(extra)
     return found
 
 
