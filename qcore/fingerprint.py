@@ -60,8 +60,9 @@ class Trait:
 
     @property
     def surprising(self) -> bool:
-        """Something was compared, and it is not what the documents say."""
-        return self.compared > 0 and not self.expected
+        """Something was compared, and it is not what the documents say. "-" says that the kernel's
+        result is not defined."""
+        return self.compared > 0 and not self.expected and self.rule != "-"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def describe(t: Trait) -> str:
         return f"not run: {t.message}" if t.refused else "nothing compared"
     if t.expected:
         return t.rule or "as documented"
+    if t.rule == "-":
+        return "not defined"
     if t.follows:
         return f"DIFFERENT: as {' and '.join(t.follows)}; documented: {t.rule}"
     return f"UNKNOWN: no known profile gives its integers; documented: {t.rule}"
