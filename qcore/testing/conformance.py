@@ -242,7 +242,7 @@ def _share(
     short = {(r.operator, r.form): r for r in found if 0 < r.compared < outputs}
     further = []
     for key, row in short.items():
-        lacking = min(1.2 * (outputs / row.compared - 1), MORE)
+        lacking = min(1.6 * (outputs / row.compared - 1), MORE)
         more = max(1, round(len(seeds) * lacking))
         further.append((*key, range(seeds.stop, seeds.stop + more)))
     for extra in _rows(profile, further, size):
