@@ -443,13 +443,13 @@ class Instance:
         p = self.program
         for number, array in zip(p.inputs, ins):
             self.view(number)[...] = array.reshape(p.tensors[number][1].shape)
-        table, count = self.segments[0]  # type: ignore[misc]
-        counter = np.zeros(8, np.int64)
-        given = np.array([count, table.ctypes.data, threads, counter.ctypes.data], np.int64)
-        pool, at = p.workers(threads - 1), given.ctypes.data
-        others = [pool.submit(self._team, at, i, 0) for i in range(1, threads)]
-        self._team(at, 0, 0)
-        for other in others:
-            other.result()
+        for table, count in self.segments:  # type: ignore[misc]  # none where all is a view
+            counter = np.zeros(8, np.int64)
+            given = np.array([count, table.ctypes.data, threads, counter.ctypes.data], np.int64)
+            pool, at = p.workers(threads - 1), given.ctypes.data
+            others = [pool.submit(self._team, at, i, 0) for i in range(1, threads)]
+            self._team(at, 0, 0)
+            for other in others:
+                other.result()
         for number, array in zip(p.outputs, outs):
             array[0] = self.view(number)
