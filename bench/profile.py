@@ -98,7 +98,7 @@ def _pieces(program: Program) -> Iterator[Any]:
         if isinstance(segment, Foreign):
             yield None
         else:
-            yield from segment[0].reshape(-1, 3)
+            yield from segment.rows
 
 
 def theirs(executor: Any, node: Node, values: dict[int, np.ndarray], seconds: float) -> float:

@@ -16,7 +16,8 @@ from kernels.call import Call, Tensor
 from kernels.profile import Profile
 from kernels.simd import build, peak
 from kernels.simd.gemm import aligned
-from kernels.simd.program import ENTRY, Form, Plan, Program
+from kernels.simd.program import Form, Plan, Program
+from kernels.simd.runner import ENTRY
 from kernels.simd.target import host
 
 SEED = 0

@@ -2,7 +2,8 @@
 
 elementwise_sum_<rule>_<steps>       E45, E46. rule: xnnpack, reference, squared, early (in blocks
                                      the shift precedes the product), floor (in blocks it floors),
-                                     any (an undefined shift), sign (that, in blocks the sign only)
+                                     any (an undefined shift), sign (that, in blocks the sign only);
+                                     with 1 or 2 behind it: that operand is only shifted
 elementwise_product_<rule>_<steps>   E47. rule: xnnpack, reference
 elementwise_prelu_reference_<steps>  E47
 elementwise_larger_plain_<steps>, elementwise_smaller_plain_<steps>
@@ -21,7 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 
-from kernels.simd.code import Code, Value, f32, f64, i8, i32, i64, vector
+from kernels.simd.code import Code, Value, f32, f64, i8, i16, i32, i64, vector
+from kernels.simd.epilogue import high_product, nearest
 from kernels.simd.target import Target
 
 LANES = 16
@@ -69,18 +71,6 @@ def write(name: str, rest: str, target: Target) -> str:
 
 def splat(c: Code, value: Value) -> Value:
     return value.to(i32).splat(LANES)
-
-
-def rdhm(x: Value, multiplier: Value) -> Value:
-    """E23, on int32 lanes; multiplier: one number, int64. Even and odd lanes by themselves, since
-    there they are multiplied."""
-    c, half = x.code, x.lanes // 2
-    pairs = x.bits(vector(i64, half))
-    m = multiplier.splat(half)
-    even = ((((pairs << 32) >> 32) * m + (1 << 30)) >> 31).bits(x.kind)
-    odd = (((pairs >> 32) * m + (1 << 30)) << 1).bits(x.kind)
-    both = [lane if lane % 2 == 0 else x.lanes + lane for lane in range(x.lanes)]
-    return Value(c, even.shuffle(both, odd).it)
 
 
 class High:
@@ -140,9 +130,51 @@ class Away:
         return (x + self.half + ((x >> 31) & self.nudge)) >> self.right
 
 
-def _along(c: Code, parameters: list[Value], steps: str, compute: Compute) -> None:
-    """Walk the units: compute(a, b, inside) -> int32 lanes, inside: the lanes in whole blocks, None
-    where all are."""
+class Finish:
+    """int32 steps -> bytes: the zero point, the ends."""
+
+    def __init__(self, c: Code, ends: list[Value], sign: str):
+        self.code, self.sign, self.ends = c, sign, ends
+        self.wide = [splat(c, v) for v in ends]
+
+    def one(self, steps: Value) -> Value:
+        """A vector by itself."""
+        zero, low, high = self.wide
+        return (steps + zero).max(low).min(high).to(i8)
+
+    def four(self, steps: list[Value]) -> Value:
+        """Four vectors. Packs that saturate do the clamping to bytes on the way."""
+        c = self.code
+        if c.target.lanes != 16:
+            first, second, *rest = map(self.one, steps)
+            return _joined(_joined(first, second), _joined(*rest))
+        words = [
+            c.instruction("llvm.x86.avx512.packssdw.512", vector(i16, 32), a, b)
+            for a, b in (steps[:2], steps[2:])
+        ]
+        zero, low, high = self.ends
+        words = [c.intrinsic("sadd.sat", w.kind, w, zero.to(i16).splat(32)) for w in words]
+        packed = "packuswb" if self.sign == "u" else "packsswb"
+        mixed = c.instruction(f"llvm.x86.avx512.{packed}.512", vector(i8, 64), *words)
+        for name, end in (("max", low), ("min", high)):
+            other = end.to(i8).splat(64)
+            mixed = c.intrinsic(f"{self.sign}{name}", mixed.kind, mixed, other)
+        return _sorted(mixed)
+
+
+def _joined(a: Value, b: Value) -> Value:
+    return a.shuffle(range(2 * a.lanes), b)
+
+
+def _sorted(mixed: Value) -> Value:
+    """Four vectors' bytes one behind the other, which the packs left by 128-bit lanes."""
+    words = mixed.bits(vector(i32, 16))
+    return words.shuffle([4 * lane + v for v in range(4) for lane in range(4)]).bits(mixed.kind)
+
+
+def _along(c: Code, parameters: list[Value], steps: str, compute: Compute, finish: Finish) -> None:
+    """Walk the units: compute(a, b, inside) -> what `finish` takes, inside: the lanes in whole
+    blocks, None where all are."""
     a, b, y, units = parameters[:4]
     widen = (lambda v: v.unsigned(i32)) if steps[2] == "u" else (lambda v: v.to(i32))
     lane = c.lanes_numbered(LANES)
@@ -162,46 +194,50 @@ def _along(c: Code, parameters: list[Value], steps: str, compute: Compute) -> No
         fast = blocks / (4 * LANES) * (4 * LANES)
         whole = blocks / LANES * LANES
         with c.loop(0, fast, 4 * LANES) as i:
-            made = [compute(one(i + LANES * v), two(i + LANES * v), None).to(i8) for v in range(4)]
-            for v in range(4):
-                c.store(made[v], y_at, i + LANES * v)
+            here = (i + LANES * v for v in range(4))
+            c.store(finish.four([compute(one(at), two(at), None) for at in here]), y_at, i)
         with c.loop(fast, whole, LANES) as i:
-            c.store(compute(one(i), two(i), None).to(i8), y_at, i)
+            c.store(finish.one(compute(one(i), two(i), None)), y_at, i)
         with c.loop(whole, count, LANES) as i:
             inside = lane < splat(c, blocks - i)
-            c.store_first(compute(one(i), two(i), inside).to(i8), count - i, y_at + i)
+            c.store_first(finish.one(compute(one(i), two(i), inside)), count - i, y_at + i)
 
 
 def _sum(c: Code, rule: str, steps: str) -> None:
     if rule == "xnnpack":
         _linear(c, steps)
         return
+    rule, shifted = rule.rstrip("12"), rule[-1]
     p = c.parameters(len(EARLY if rule == "early" else SUM))
     a_zero, b_zero = (splat(c, v) for v in p[4:6])
     one, two = High(c, p[6:12]), High(c, p[13:19])
-    a_right, b_right, m, right, mask = p[12], p[19], p[20], p[21], splat(c, p[22])
+    a_right, b_right, right = p[12], p[19], p[21]
+    m, mask = splat(c, p[20]), splat(c, p[22])
     sign, zero, qmin, qmax = (splat(c, v) for v in p[23:27])
+    finish = Finish(c, p[24:27], steps[2])
     a_away, b_away, away = Away(c, a_right), Away(c, b_right), Away(c, right)
     a_shift, b_shift, shift = (splat(c, v) for v in (a_right, b_right, right))
 
-    def finish(steps: Value) -> Value:
-        return (steps + zero).max(qmin).min(qmax)
-
     def exact(a: Value, b: Value) -> Value:
         """Both roundings of each operand, and their sum."""
-        return a_away(one(a)) + b_away(two(b)) * sign
+        first = a * one.upper if shifted == "1" else a_away(one(a))
+        if shifted == "2":
+            return first + b * two.upper
+        return first + ((b_away(two(b)) ^ flips) - flips)
 
     def anyhow(high: Value) -> Value:
         """A shift that C does not define, as x86 computes it (E48)."""
         above = (high & mask) > (mask >> 1) + (high < 0).unsigned(i32)
         return (high >> shift) + above.unsigned(i32)
 
-    # Only the sign of rdhm(total, m) counts there: total m + 2^30 >= 0, with m >= 2^30.
-    least = splat(c, (c.value(1 << 30) / m.max(1)) * -1)
-    up, down = (finish(c.value(v, i32).splat(LANES)) for v in (1, -1))
+    flips = (sign - 1) >> 1  # all bits where the second operand is subtracted
+
+    # Only the sign of high_product(total, m) counts there: total m + 2^30 >= 0, with m >= 2^30.
+    least = splat(c, (c.value(1 << 30) / p[20].max(1)) * -1)
+    up, down = (c.value(v, i32).splat(LANES) for v in (1, -1))
 
     def scaled(total: Value) -> Value:
-        return finish(away(rdhm(total, m)))
+        return away(high_product(total, m))
 
     if rule == "early":
         ahead, behind = High(c, p[27:33]), High(c, p[33:39])
@@ -217,8 +253,12 @@ def _sum(c: Code, rule: str, steps: str) -> None:
     def alone(a: Value, b: Value) -> Value:
         total = exact(a, b)
         if rule in ("any", "sign"):
-            return finish(anyhow(rdhm(total, m)))
+            return wrapped(anyhow(high_product(total, m)))
         return scaled(total * total if rule == "squared" else total)
+
+    def wrapped(steps: Value) -> Value:
+        """Its sum with the zero point, which may leave 32 bits, then without it again."""
+        return (steps + zero).max(qmin).min(qmax) - zero
 
     def compute(a: Value, b: Value, inside: Value | None) -> Value:
         a, b = a - a_zero, b - b_zero
@@ -226,59 +266,58 @@ def _sum(c: Code, rule: str, steps: str) -> None:
             return alone(a, b)
         return block(a, b) if inside is None else inside.choose(block(a, b), alone(a, b))
 
-    _along(c, p, steps, compute)
+    _along(c, p, steps, compute, finish)
 
 
 def _linear(c: Code, steps: str) -> None:
     """XNNPACK's sum (E46): the zero points and the half that rounds are one constant."""
     p = c.parameters(len(LINEAR))
-    a_zero, b_zero, ma, mb, shift, zero, qmin, qmax = (splat(c, v) for v in p[4:])
+    a_zero, b_zero, ma, mb, shift = (splat(c, v) for v in p[4:9])
     offset = splat(c, c.value(1) << (p[8] - 1)) - a_zero * ma - b_zero * mb
 
     def compute(a: Value, b: Value, inside: Value | None) -> Value:
-        return (((a * ma + b * mb + offset) >> shift) + zero).max(qmin).min(qmax)
+        return (a * ma + b * mb + offset) >> shift
 
-    _along(c, p, steps, compute)
+    _along(c, p, steps, compute, Finish(c, p[9:], steps[2]))
 
 
 def _product(c: Code, rule: str, steps: str) -> None:
     p = c.parameters(len(PRODUCT))
-    right, factor, zero, qmin, qmax = p[12:]
-    high, low = ((v - zero).to(f32).splat(LANES) for v in (qmax, qmin))
+    right, factor, zero, _, qmax = p[12:]
+    high = (qmax - zero).to(f32).splat(LANES)
     scale = factor.to(i32).bits(f32).splat(LANES)
     times, away = High(c, p[6:12]), Away(c, right)
-    a_zero, b_zero, zero, qmin, qmax = (splat(c, v) for v in (*p[4:6], zero, qmin, qmax))
+    a_zero, b_zero = (splat(c, v) for v in p[4:6])
 
     def compute(a: Value, b: Value, inside: Value | None) -> Value:
         product = (a - a_zero) * (b - b_zero)
         if rule == "xnnpack":
-            # Adding 1.5 * 2^23 rounds to nearest even; the integer is in the lower bits.
-            steps = (product.to(f32) * scale).min(high).max(low) + 12582912.0
-            return steps.bits(product.kind) + zero
-        return (away(times(product)) + zero).max(qmin).min(qmax)
+            return nearest((product.to(f32) * scale).min(high))
+        return away(times(product))
 
-    _along(c, p, steps, compute)
+    _along(c, p, steps, compute, Finish(c, p[14:], steps[2]))
 
 
 def _prelu(c: Code, rule: str, steps: str) -> None:
     p = c.parameters(len(PRELU))
     above, away = High(c, p[6:12]), Away(c, p[12])
     upper, lower, other = splat(c, p[13]), splat(c, p[14]), Away(c, p[15])
-    a_zero, b_zero, zero, qmin, qmax = (splat(c, v) for v in (*p[4:6], *p[16:]))
+    a_zero, b_zero = (splat(c, v) for v in p[4:6])
 
     def compute(a: Value, b: Value, inside: Value | None) -> Value:
         v = a - a_zero
         side = v >= 0
         times, parted = above.on(side, upper, lower), away.on(side, other)
-        steps = parted(times(side.choose(v, v * (b - b_zero))))
-        return (steps + zero).max(qmin).min(qmax)
+        return parted(times(side.choose(v, v * (b - b_zero))))
 
-    _along(c, p, steps, compute)
+    _along(c, p, steps, compute, Finish(c, p[16:], steps[2]))
 
 
 def _extreme(c: Code, what: str, steps: str) -> None:
     pick = (lambda a, b, _: a.max(b)) if what == "larger" else (lambda a, b, _: a.min(b))
-    _along(c, c.parameters(len(EXTREME)), steps, pick)
+    ends = (0, 0, 255) if steps[2] == "u" else (0, -128, 127)
+    finish = Finish(c, [c.value(v) for v in ends], steps[2])
+    _along(c, c.parameters(len(EXTREME)), steps, pick, finish)
 
 
 def _pieces(c: Code, count: Value) -> tuple[Value, Value]:

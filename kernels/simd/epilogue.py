@@ -138,16 +138,11 @@ class Epilogue:
 
     def _steps(self, total: Value, given: list[Value]) -> Value:
         """int32 sums -> int32 outputs without the zero point, right where they are within int8."""
-        c = self.code
         if self.kind == "fixed":
             return self._fixed(total, given)
         if self.kind == "double":
             return self._double(total, given)
-        product = (total.to(f32) * given[0]).min(self.high)
-        # Nearest even, and -2^31 for what is below: the packs clamp it.
-        name, none = "llvm.x86.avx512.mask.cvtps2dq.512", Value(c, c.constant(0, total.kind))
-        everywhere, rounding = Value(c, i16(-1)), Value(c, i32(CURRENT))
-        return c.instruction(name, total.kind, product, none, everywhere, rounding)
+        return nearest((total.to(f32) * given[0]).min(self.high))
 
     def emit(self, total: Value, given: list[Value]) -> Value:
         """int32 sums -> int8 outputs, lane by lane."""
@@ -169,15 +164,28 @@ class Epilogue:
 
     def _fixed(self, total: Value, given: list[Value]) -> Value:
         multiplier, left, right, half, nudge = given
-        high = _high(total << left, multiplier)
+        high = high_product(total << left, multiplier)
         return (high + half + ((high >> 31) & nudge)) >> right
 
 
-def _high(x: Value, y: Value) -> Value:
-    """(x y + 2^30) >> 31 of int32 lanes, in 32 bits; by the even lanes and the odd ones, each a
-    64-bit product in place."""
+def nearest(x: Value) -> Value:
+    """float32 lanes below 2^31 -> the nearest int32, ties to even; below -2^31 any negative one as
+    far away, for packs to clamp."""
+    c = x.code
+    if c.target.lanes != 16:
+        return x.max(-(2.0**31)).rint().to(i32)
+    kind = vector(i32, x.lanes)
+    name, none = "llvm.x86.avx512.mask.cvtps2dq.512", Value(c, c.constant(0, kind))
+    everywhere, rounding = Value(c, i16(-1)), Value(c, i32(CURRENT))
+    return c.instruction(name, kind, x, none, everywhere, rounding)
+
+
+def high_product(x: Value, y: Value) -> Value:
+    """(x y + 2^30) >> 31 of int32 lanes (E23), in 32 bits; by the even lanes and the odd ones, each
+    a 64-bit product in place."""
     n = x.lanes
     a, b = (v.bits(vector(i64, n // 2)) for v in (x, y))
+    # Shifted as it is, LLVM sees factors of 32 bits, for which there is an instruction.
     even = (((a << 32) >> 32) * ((b << 32) >> 32) + (1 << 30)) >> 31
     odd = ((a >> 32) * (b >> 32) + (1 << 30)) << 1
     return even.bits(x.kind).shuffle([i + n * (i % 2) for i in range(n)], odd.bits(x.kind))

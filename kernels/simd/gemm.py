@@ -12,6 +12,9 @@ a kernel of its own. Weights lie in panels of V vectors, one stream read front t
 
     [V x lanes int32 bias'] [steps x V x lanes x group int8] [V x stage constants]
 
+With `_pairs` a panel is one vector, each channel two lanes that sum half of its products: a load of
+activations then serves two dot instructions, where loads would be what bounds a narrow tile.
+
 bias' = bias - (zero_point + flip) * sum(w): activations are read as they are, or with their sign
 bit flipped where the dot instruction wants them unsigned.
 """
@@ -31,6 +34,7 @@ from kernels.stage import Stage
 # Vectors a panel -> rows a tile: about as many sums as there are registers beside the weights.
 ROWS = {16: {1: 10, 2: 12, 3: 7, 4: 6, 5: 4}, 8: {1: 6, 2: 6, 3: 4, 4: 3}}
 ROWS_AVX2 = {1: 4, 2: 4, 3: 3}
+PAIRS = {16: 12, 8: 5}  # the same for panels in pairs
 WIDER = 0.02  # what a panel gains by one more vector, everything else being equal
 PARAMETERS = (
     "x", "y", "panels", "row_offsets", "segment_offsets", "segments", "steps", "panel_bytes",
@@ -40,8 +44,9 @@ PARAMETERS = (
 
 def write(name: str, rest: str, target: Target) -> str:
     """LLVM IR of gemm_<rows>x<vectors>_<kind>. Units of work: tiles of rows."""
-    shape, kind = rest.split("_")
+    shape, kind, *pairs = rest.split("_")
     height, width = map(int, shape.split("x"))
+    halves = 2 if pairs else 1
     c = Code(name, target)
     (
         x, y, panels, row_offsets, segment_offsets, segments, steps, panel_bytes, count, rows,
@@ -50,7 +55,8 @@ def write(name: str, rest: str, target: Target) -> str:
     lanes = target.lanes
     flip = target.flipper(c, flip_at)
     out = epilogue.Epilogue(c, kind, zero_point, qmin, qmax)
-    bias_bytes, step_bytes = 4 * lanes * width, target.group * lanes * width
+    vectors = width * halves
+    bias_bytes, step_bytes = 4 * lanes * vectors, target.group * lanes * vectors
     vector_bytes = epilogue.WIDTH[kind] * lanes
     last = rows - height
 
@@ -64,9 +70,9 @@ def write(name: str, rest: str, target: Target) -> str:
             left = (channels - panel * (lanes * width)).min(lanes * width)
             with c.loop(first, until) as tile:
                 row = (tile * height).min(last)
-                bias = [c.load(vector(i32, lanes), base, 4 * lanes * v, 4) for v in range(width)]
+                bias = [c.load(vector(i32, lanes), base, 4 * lanes * v, 4) for v in range(vectors)]
                 heads = [x + c.load(i64, row_offsets, (row + r) * 8, 8) for r in range(height)]
-                sums = [bias[v] for _ in range(height) for v in range(width)]
+                sums = [bias[v] for _ in range(height) for v in range(vectors)]
                 with c.loop(0, segments, carried=[weights, *sums]) as (s, outer):
                     offset = c.load(i64, segment_offsets, s * 8, 8)
                     starts = [head + offset for head in heads]
@@ -74,22 +80,30 @@ def write(name: str, rest: str, target: Target) -> str:
                         stream, *totals = state
                         w = [
                             target.weights(c, stream, v * target.group * lanes)
-                            for v in range(width)
+                            for v in range(vectors)
                         ]
-                        at = step * target.group
+                        at = step * (target.group * halves)
                         for r in range(height):
-                            a = target.broadcast(c, starts[r], at, flip)
-                            for v in range(width):
-                                i = r * width + v
+                            a = target.broadcast(c, starts[r], at, flip, halves)
+                            for v in range(vectors):
+                                i = r * vectors + v
                                 totals[i] = target.dot(c, totals[i], a, w[v])
                         state[:] = [stream + step_bytes, *totals]
                     outer[:] = state
                 totals = outer[1:]
+                if pairs:
+                    totals = [_paired(a, b) for a, b in zip(totals[::2], totals[1::2])]
                 given = [out.load(constants, v * vector_bytes) for v in range(width)]
                 emitted = _packed if out.packs else _single
                 for r, v, value in emitted(out, totals, given):
                     store(c, value, column + (row + r) * row_bytes, v * lanes, left)
     return c.finish()
+
+
+def _paired(a: Value, b: Value) -> Value:
+    """The sums of neighbouring lanes of a and b."""
+    even = range(0, 2 * a.lanes, 2)
+    return a.shuffle(even, b) + a.shuffle([i + 1 for i in even], b)
 
 
 def _single(
@@ -181,46 +195,51 @@ def _rows(target: Target) -> dict[int, int]:
 
 
 def pack(
-    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int, stage: Stage, rows: int
-) -> list[Packed]:
+    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int, stage: Stage, rows: int,
+    pairs: bool = True,
+) -> list[Packed]:  # fmt: skip
     """Weights (N, segments, K) int8 and bias (N,) as panels, one Packed for each panel width.
 
-    zero_point: of the activations.  rows: M; a tile is never higher.
+    zero_point: of the activations.  rows: M; a tile is never higher.  pairs: whether narrow panels
+    may be in pairs.
     """
     n, segments, k = w.shape
-    lanes, group = target.lanes, target.group
-    steps = -(-k // group)
+    lanes = target.lanes
     kind = epilogue.kind_of(stage)
     assert kind is not None
     vectors = -(-n // lanes)
-    full = np.zeros((vectors * lanes, segments, steps * group), np.int8)
+    longest = 2 * target.group
+    full = np.zeros((vectors * lanes, segments, -(-k // longest) * longest), np.int8)
     full[:n, :, :k] = w
-    offset = np.zeros(vectors * lanes, np.int64)
-    offset[:n] = bias.astype(np.int64) - (zero_point + target.flip) * w.sum((1, 2), dtype=np.int64)
+    offset = np.zeros(vectors * lanes, np.int32)
+    sums = (zero_point + target.flip) * w.sum((1, 2), dtype=np.int64)
+    offset[:n] = (bias.astype(np.int64) - sums).astype(np.int32)
     constants = epilogue.constants(stage, n, lanes)
-    # (vectors, segments, steps, lanes, group)
-    tiles = full.reshape(vectors, lanes, segments, steps, group).transpose(0, 2, 3, 1, 4)
     made, at = [], 0
     for count, width in shapes(target, vectors, rows):
-        part = slice(at, at + count * width)
+        halves = 2 if pairs and width == 1 and target.group == 4 else 1
+        step = target.group * halves
+        steps = -(-k // step)
+        heights = PAIRS[lanes] if halves == 2 else _rows(target)[width]
+        part = slice(at * lanes, (at + count * width) * lanes)
+        # (panels, vectors, channels of one, segments, steps, bytes of a channel)
+        shape = count, width * halves, lanes // halves
+        tiles = full[part, :, : steps * step].reshape(*shape, segments, steps, step)
+        first = np.zeros((*shape, halves), np.int32)
+        first[..., 0] = offset[part].reshape(shape)
         streams = [
-            offset[at * lanes : (at + count * width) * lanes]
-            .astype(np.int32).reshape(count, -1).view(np.uint8),
-            tiles[part].reshape(count, width, segments, steps, -1).transpose(0, 2, 3, 1, 4)
-            .reshape(count, -1).view(np.uint8),
-            constants[part].reshape(count, -1),
-        ]  # fmt: skip
+            first.reshape(count, -1).view(np.uint8),
+            tiles.transpose(0, 3, 4, 1, 2, 5).reshape(count, -1).view(np.uint8),
+            constants[at : at + count * width].reshape(count, -1),
+        ]
         panels = np.concatenate(streams, axis=1)
         size = -(-panels.shape[1] // 64) * 64
         held = aligned(count * size).reshape(count, size)
         held[:, : panels.shape[1]] = panels
-        height = min(_rows(target)[width], rows)
-        made.append(
-            Packed(
-                f"gemm_{height}x{width}_{kind}", held, size, count, steps, height, at * lanes,
-                min(n - at * lanes, count * width * lanes),
-            )
-        )  # fmt: skip
+        height = min(heights, rows)
+        name = f"gemm_{height}x{width}_{kind}" + ("_pairs" if halves == 2 else "")
+        left = min(n - at * lanes, count * width * lanes)
+        made.append(Packed(name, held, size, count, steps, height, at * lanes, left))
         at += count * width
     return made
 
@@ -228,12 +247,14 @@ def pack(
 def unpack(target: Target, packed: Packed, segments: int) -> np.ndarray:
     """The weights in the panels, (channels, segments, steps * group) int8: `pack` backwards."""
     lanes, group = target.lanes, target.group
-    width = int(packed.kernel.split("x")[1].split("_")[0])
+    halves = 2 if packed.kernel.endswith("_pairs") else 1
+    width = int(packed.kernel.split("x")[1].split("_")[0]) * halves
     start = 4 * lanes * width
     stop = start + segments * packed.steps * width * lanes * group
     found = packed.panels[:, start:stop].view(np.int8)
-    found = found.reshape(packed.count, segments, packed.steps, width, lanes, group)
-    found = found.transpose(0, 3, 4, 1, 2, 5).reshape(-1, segments, packed.steps * group)
+    step = group * halves
+    found = found.reshape(packed.count, segments, packed.steps, width, lanes // halves, step)
+    found = found.transpose(0, 3, 4, 1, 2, 5).reshape(-1, segments, packed.steps * step)
     return found[: packed.channels]
 
 

@@ -46,7 +46,9 @@ def product(to: Lowering) -> None:
     offsets = to.constant(np.arange(rows, dtype=np.int64) * depth)
     segments = to.constant(np.zeros(1 + len(further), np.int64))
     order = "t" if call.option("adj_y", False) else "n"
-    for p in gemm.pack(target, template, np.zeros(units, np.int64), x_zero, stage, rows):
+    for p in gemm.pack(
+        target, template, np.zeros(units, np.int64), x_zero, stage, rows, pairs=False
+    ):
         width = int(p.kernel.split("x")[1].split("_")[0])
         size = p.panel_bytes * p.count
         panels = to.scratch(matrices * size)

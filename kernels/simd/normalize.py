@@ -55,10 +55,9 @@ def softmax(to: Lowering) -> None:
     scaling = _softmax.scaling(call, beta)
     distance = -np.arange(256)[:, None]
     _, powers = _softmax.exponentials(distance, scaling)
-    small = _softmax.fp.pot_away(powers, _softmax.ACCUMULATION_BITS)
     to.run(
         f"rows_fixed_{_sign(to)}", rows, to.x(0), to.y(), length,
-        to.constant(powers.astype(np.int32)), to.constant(small.astype(np.int32)), q.qmin, q.qmax,
+        to.constant(powers.astype(np.int32)), q.qmin, q.qmax, to.scratch(4 * rows * length),
     )  # fmt: skip
 
 

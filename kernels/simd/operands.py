@@ -58,6 +58,9 @@ def eight(call: Call) -> None:
 # two operands
 
 
+HALF = 1 << 30, 0  # multiplier and shift of 1/2
+
+
 def sum_of(to: Lowering, sign: int, squared: bool = False) -> None:
     """ADD, SUB (sign -1) and SQUARED_DIFFERENCE."""
     call = to.call
@@ -96,10 +99,15 @@ def sum_of(to: Lowering, sign: int, squared: bool = False) -> None:
             )
     if max(-p.a_shift, -p.b_shift, 0 if p.lost else right) > RIGHT:
         raise NotLowered(f"{call.name}: a shift of more than {RIGHT}")
+    one, two = high(p.a_multiplier, p.left, largest[0]), high(p.b_multiplier, p.left, largest[1])
+    if rule in ("reference", "squared", "any", "sign"):
+        # The operand with the larger scale is multiplied by 1/2, which nothing has to round.
+        if (p.a_multiplier, p.a_shift) == HALF and p.left:
+            rule, one = rule + "1", (1 << p.left - 1, *one[1:])
+        elif (p.b_multiplier, p.b_shift) == HALF and p.left:
+            rule, two = rule + "2", (sign << p.left - 1, *two[1:])
     along(
-        to, f"sum_{rule}", p.lanes, p.a_zero, p.b_zero,
-        *high(p.a_multiplier, p.left, largest[0]), -p.a_shift,
-        *high(p.b_multiplier, p.left, largest[1]), -p.b_shift,
+        to, f"sum_{rule}", p.lanes, p.a_zero, p.b_zero, *one, -p.a_shift, *two, -p.b_shift,
         p.multiplier, right, mask, sign, p.zero_point, p.qmin, p.qmax, *extra,
     )  # fmt: skip
 

@@ -13,12 +13,12 @@ Nothing here knows an operator, a file or a graph.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -27,14 +27,15 @@ import numpy as np
 
 from kernels.call import Call
 from kernels.errors import KernelError
-from kernels.simd import build
+from kernels.simd import build, team
 from kernels.simd.gemm import aligned
+from kernels.simd.runner import ENTRY, LINE
 from kernels.simd.target import Target, host
 
 ALIGN = 64
-TEAM_PAYS = 300e-6  # seconds of one image from which on several threads are worth waking
+WAKING = 200e-6  # seconds of one image from which on it is worth waiting for sleeping threads
+MEETING = 0.5e-6  # seconds for each kernel when threads wait for the slowest
 SLACK = 128  # bytes behind a tensor that kernels may read
-ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 class NotLowered(KernelError):
@@ -289,7 +290,8 @@ class Program:
         self.steps, self.tensors, self.size = steps, tensors, size
         self.inputs, self.outputs, self.target = inputs, outputs, target
         self._offsets, self._roots = offsets, roots
-        names = {s.kernel for s in steps if isinstance(s, Step)} | {"runner_images", "runner_team"}
+        runners = {"runner_images", "runner_team"}
+        names = {s.kernel for s in steps if isinstance(s, Step)} | runners
         self.entries = build.addresses(sorted(names))
         self._instances: list[Instance] = []
         self._alone = 0.0  # seconds that one thread took, the best; 0 before the first run
@@ -315,31 +317,42 @@ class Program:
         """Run for `images` images; arrays: each input with the images one behind the other.
 
         Returns the outputs in the same way. The result does not depend on `threads`; one image that
-        takes less than TEAM_PAYS is left to one thread, which waking others would only delay.
+        is over before threads can be woken is left to one, and so is one of many short kernels.
         """
+        if images == 1:
+            return self._one(arrays, threads)
         ins = [np.ascontiguousarray(a) for a in arrays]
         outs = [
             np.empty((images, *self.tensors[n][1].shape), self.tensors[n][1].dtype)
             for n in self.outputs
         ]
-        if images == 1 and threads > 1 and self.native and self._alone >= TEAM_PAYS:
-            self.instance(0).team(ins, outs, threads)
-        elif threads <= 1 or images == 1:
-            began = time.perf_counter()
-            self.instance(0).images(ins, outs, 0, images)
-            if self.steps:
-                spent = (time.perf_counter() - began) / images
-                self._alone = min(self._alone or math.inf, spent)
-        else:
-            cuts = [images * i // threads for i in range(threads + 1)]
-            pool = self.workers(threads - 1)
-            shares = [(i, a, b) for i, (a, b) in enumerate(pairwise(cuts)) if a < b]
-            work = [pool.submit(self.instance(i).images, ins, outs, a, b) for i, a, b in shares[1:]]
-            i, a, b = shares[0]
-            self.instance(i).images(ins, outs, a, b)
-            for part in work:
+        cuts = [images * i // threads for i in range(threads + 1)]
+        shares = [(self.instance(i), a, b) for i, (a, b) in enumerate(pairwise(cuts)) if a < b]
+        if threads > 1 and not self.native:
+            pool = self.workers(threads)
+            for part in [pool.submit(i.images, ins, outs, a, b) for i, a, b in shares]:
                 part.result()
+            return outs
+        with team.taken() if threads > 1 else nullcontext() as together:
+            if together is None:
+                self.instance(0).images(ins, outs, 0, images)
+            else:
+                entry = self.entries["runner_images"]
+                together.run([(entry, i.outside(ins, outs), a, b) for i, a, b in shares])
         return outs
+
+    def _one(self, arrays: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+        instance = self.instance(0)
+        instance.fill(arrays)
+        pays = threads > 1 and self.native and self._alone > 2 * MEETING * len(self.steps)
+        with team.taken() if pays else nullcontext() as together:
+            if together and (together.awake(threads - 1) or self._alone >= WAKING):
+                instance.shared(together, threads)
+                return instance.made()
+        began = time.perf_counter()
+        instance.once()
+        self._alone = min(self._alone or math.inf, time.perf_counter() - began)
+        return instance.made()
 
     def workers(self, count: int) -> ThreadPoolExecutor:
         """Threads that stay for the next run. A forked process does not have its parent's."""
@@ -347,6 +360,28 @@ class Program:
         if self._workers is None or self._workers[0] != key:
             self._workers = key, ThreadPoolExecutor(count)
         return self._workers[1]
+
+
+class Table:
+    """Kernels that run one behind the other, as runner_images and runner_team take them."""
+
+    def __init__(self, rows: Sequence[tuple[int, int, int]]):
+        self._rows = np.array(rows, np.int64)
+        self._once = np.array([len(rows), self._rows.ctypes.data, 0, 0, 0], np.int64)
+        self._team = np.zeros(4 + LINE // 8, np.int64)  # the counter has a line of its own
+        self.once, self._counter = self._once.ctypes.data, self._team[4:]
+        self.team = self._team.ctypes.data
+        self._team[:2], self._team[3] = self._once[:2], self._counter.ctypes.data
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(kernels, 3): address of the kernel, its units, address of its parameters."""
+        return self._rows
+
+    def shared_by(self, members: int) -> int:
+        """Parameters of runner_team for a run by so many."""
+        self._team[2], self._counter[:] = members, 0
+        return self.team
 
 
 class Instance:
@@ -357,14 +392,12 @@ class Instance:
         self.arena = aligned(program.size)
         base = self.arena.ctypes.data
         self._kept: list[np.ndarray] = []
-        self.segments: list[tuple[np.ndarray, int] | Foreign] = []
+        self.segments: list[Table | Foreign] = []
         rows: list[tuple[int, int, int]] = []
 
         def close() -> None:
             if rows:
-                table = np.array(rows, np.int64)
-                self._kept.append(table)
-                self.segments.append((table, len(rows)))
+                self.segments.append(Table(rows))
                 rows.clear()
 
         for step in program.steps:
@@ -383,73 +416,76 @@ class Instance:
             rows.append((program.entries[step.kernel], step.units, values.ctypes.data))
         close()
         self._images = ENTRY(program.entries["runner_images"])
-        self._team = ENTRY(program.entries["runner_team"])
+        self._ins = [self.view(n) for n in program.inputs]
+        self._outs = [self.view(n) for n in program.outputs]
         self._prepare()
 
     def _prepare(self) -> None:
-        """What `images` hands to runner_images; only outside addresses are filled in later."""
-        p, base = self.program, self.arena.ctypes.data
-        outside = (*p.inputs, *p.outputs)
-        self._copies = (ctypes.c_int64 * (4 * len(outside)))()
-        for i, number in enumerate(outside):
-            at, form = p.tensors[number]
-            self._copies[4 * i + 1 : 4 * i + 4] = [form.nbytes, base + at, form.nbytes]
-        whole = self.segments[0] if len(self.segments) == 1 else None
-        table, count = (0, 0) if whole is None or isinstance(whole, Foreign) else (
-            whole[0].ctypes.data, whole[1],
+        """What runner_images copies; only outside addresses are filled in later."""
+        p, inside = self.program, [*self._ins, *self._outs]
+        self._copies = np.zeros((len(inside), 4), np.int64)
+        for row, view in zip(self._copies, inside):
+            row[1:] = view.nbytes, view.ctypes.data, view.nbytes
+        rows = self.segments[0].rows if self._whole else np.zeros((0, 3), np.int64)  # type: ignore
+        self._outside = np.array(
+            [
+                len(rows), rows.ctypes.data, len(p.inputs), len(p.outputs),
+                self._copies.ctypes.data,
+            ],
+            np.int64,
         )  # fmt: skip
-        self._given = (ctypes.c_int64 * 5)(
-            count, table, len(p.inputs), len(p.outputs), ctypes.addressof(self._copies)
-        )
-        self._all = ctypes.addressof(self._given)
+
+    @property
+    def _whole(self) -> bool:
+        """One table is the whole program."""
+        return len(self.segments) == 1 and isinstance(self.segments[0], Table)
 
     def view(self, number: int) -> np.ndarray:
         """The tensor's bytes in the arena, as its array."""
         at, form = self.program.tensors[number]
         return self.arena[at : at + form.nbytes].view(form.dtype).reshape(form.shape)
 
+    def outside(self, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> int:
+        """Parameters of runner_images with these arrays of all images."""
+        self._copies[:, 0] = [a.ctypes.data for a in (*ins, *outs)]
+        return self._outside.ctypes.data
+
     def images(
         self, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], begin: int, end: int
     ) -> None:
         """Images begin..end from `ins` to `outs`."""
-        p = self.program
-        if len(self.segments) == 1 and not isinstance(self.segments[0], Foreign):
-            for number, array in enumerate((*ins, *outs)):
-                self._copies[4 * number] = array.__array_interface__["data"][0]
-            self._images(self._all, begin, end)
+        if self._whole:
+            self._images(self.outside(ins, outs), begin, end)
             return
         for image in range(begin, end):
-            for number, array in zip(p.inputs, ins):
-                self.view(number)[...] = array.reshape(-1, *p.tensors[number][1].shape)[image]
+            self.fill([a.reshape(-1, *v.shape)[image] for a, v in zip(ins, self._ins)])
             self.once()
-            for number, array in zip(p.outputs, outs):
-                array[image] = self.view(number)
+            for array, view in zip(outs, self._outs):
+                array[image] = view
+
+    def fill(self, arrays: Sequence[np.ndarray]) -> None:
+        """One image's inputs into the arena."""
+        for view, array in zip(self._ins, arrays):
+            view[...] = array.reshape(view.shape)
+
+    def made(self) -> list[np.ndarray]:
+        """Copies of the outputs, (1, ...) each."""
+        return [view[None].copy() for view in self._outs]
 
     def once(self) -> None:
         """Run on what is in the arena."""
-        empty = np.zeros(0, np.int64)
         for segment in self.segments:
-            if isinstance(segment, Foreign):
-                made = segment.function([self.view(n) for n in segment.inputs])
-                for number, array in zip(segment.outputs, made):
-                    self.view(number)[...] = array
+            if isinstance(segment, Table):
+                self._images(segment.once, 0, 1)
                 continue
-            table, count = segment
-            given = np.array([count, table.ctypes.data, 0, 0, empty.ctypes.data], np.int64)
-            self._images(given.ctypes.data, 0, 1)
+            made = segment.function([self.view(n) for n in segment.inputs])
+            for number, array in zip(segment.outputs, made):
+                self.view(number)[...] = array
 
-    def team(self, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], threads: int) -> None:
-        """One image by several threads, operator by operator."""
-        p = self.program
-        for number, array in zip(p.inputs, ins):
-            self.view(number)[...] = array.reshape(p.tensors[number][1].shape)
-        for table, count in self.segments:  # type: ignore[misc]  # none where all is a view
-            counter = np.zeros(8, np.int64)
-            given = np.array([count, table.ctypes.data, threads, counter.ctypes.data], np.int64)
-            pool, at = p.workers(threads - 1), given.ctypes.data
-            others = [pool.submit(self._team, at, i, 0) for i in range(1, threads)]
-            self._team(at, 0, 0)
-            for other in others:
-                other.result()
-        for number, array in zip(p.outputs, outs):
-            array[0] = self.view(number)
+    def shared(self, together: team.Team, members: int) -> None:
+        """The same by a team, operator by operator; no operator is Python's."""
+        entry = self.program.entries["runner_team"]
+        for table in self.segments:  # none where all is a view
+            assert isinstance(table, Table)
+            at = table.shared_by(members)
+            together.run([(entry, at, i, 0) for i in range(members)])

@@ -1,8 +1,8 @@
 """Kernels that need all of a row before its first output: SOFTMAX and L2_NORMALIZATION.
 
 rows_table_<s|u>   SOFTMAX of the optimized path: a table of float32 exponentials, its order of
-                   additions (E76)
-rows_fixed_<s|u>   SOFTMAX of the reference path: fixed point (E75); fewer than 512 values a row
+                   additions (E71)
+rows_fixed_<s|u>   SOFTMAX of the reference path: fixed point (E70); fewer than 512 values a row
 rows_norm_<s|u>    L2_NORMALIZATION (E58)
 
 Units: rows. s, u: signed or unsigned bytes.
@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 from kernels.gemmlowp import HALF_SQRT_2, SLOPE, START
 from kernels.simd.code import Code, Value, f32, i1, i8, i32, i64, vector
+from kernels.simd.epilogue import high_product
 from kernels.simd.target import Target
 
 TABLE = (
     "x", "y", "length", "table", "scale", "half", "zero_point", "qmin", "qmax", "spare",
 )  # fmt: skip
-FIXED = ("x", "y", "length", "powers", "small", "qmin", "qmax")
+FIXED = ("x", "y", "length", "powers", "qmin", "qmax", "spare")
 NORM = ("x", "y", "length", "zero_point", "left", "middle", "qmin", "qmax")
 LANES = 16
 TOP = 2**31 - 1
@@ -100,26 +101,49 @@ def _table(c: Code, sign: str) -> None:
 
 
 def _fixed(c: Code, sign: str) -> None:
-    """powers, small: int32 exponentials by the distance from the largest value, in Q0 and Q12."""
-    x, y, length, powers, small, qmin, qmax = c.parameters(len(FIXED))
+    """powers: int32 exponentials in Q0 by the distance from the largest value. spare: room for an
+    int32 for each value."""
+    x, y, length, powers, qmin, qmax, spare = c.parameters(len(FIXED))
+    low, high = (v.to(i32).splat(LANES) for v in (qmin, qmax))
+    wide = vector(i32, LANES)
+    whole = length / LANES * LANES
+    lane = c.lanes_numbered(LANES)
 
-    def row(source: Value, to: Value) -> None:
+    def halved(v: Value, right: Value) -> Value:
+        """v / 2^(right + 1), ties away from zero, of v >= 0."""
+        return ((v >> right) + 1) >> 1
+
+    with c.loop(c.begin, c.end) as row:
+        source, to, here = x + row * length, y + row * length, spare + row * length * 4
         most = _largest(c, source, length, sign)
-
-        def at(table: Value, i: Value) -> Value:
-            distance = most - _code(c, source + i, sign)
-            return c.load(i32, table, distance * 4, 4).to(i64)
-
-        with c.loop(0, length, carried=[c.value(0)]) as (i, total):
-            total[0] = total[0] + at(small, i)
-        zeros = _leading_zeros(c, total[0])
-        scale = _reciprocal(c, (total[0] << zeros) - (1 << 31))
-        right = c.value(35) - zeros
         with c.loop(0, length) as i:
-            steps = _away(c, _high(scale, at(powers, i)), right) + qmin
-            c.store(steps.max(qmin).min(qmax).to(i8), to, i)
+            distance = most - _code(c, source + i, sign)
+            c.store(c.load(i32, powers, distance * 4, 4), here, i * 4, 4)
 
-    _rows(c, x, y, length, row)
+        def term(i: Value) -> Value:
+            """What an exponential adds to the sum, in Q12."""
+            eleven = c.value(11, i32).splat(LANES)
+            return halved(c.load(wide, here, i * 4, 4), eleven)
+
+        zero = c.value(0, i32).splat(LANES)
+        with c.loop(0, whole, LANES, carried=[zero]) as (i, sums):
+            sums[0] = sums[0] + term(i)
+        inside = lane < (length - whole).to(i32).splat(LANES)
+        rest = inside.choose(term(whole), zero)
+        total = c.instruction(f"llvm.vector.reduce.add.v{LANES}i32", i32, sums[0] + rest).to(i64)
+
+        zeros = _leading_zeros(c, total)
+        scale = _reciprocal(c, (total << zeros) - (1 << 31)).to(i32).splat(LANES)
+        right = (c.value(34) - zeros).to(i32).splat(LANES)
+
+        def steps(i: Value) -> Value:
+            product = high_product(c.load(wide, here, i * 4, 4), scale)
+            return (halved(product, right) + low).max(low).min(high).to(i8)
+
+        with c.loop(0, whole, LANES) as i:
+            c.store(steps(i), to, i)
+        with c.when(whole < length):
+            c.store_first(steps(whole), length - whole, to + whole)
 
 
 def _norm(c: Code, sign: str) -> None:

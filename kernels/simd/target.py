@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from kernels.errors import KernelError
-from kernels.simd.code import Code, Value, i8, i16, i32, vector
+from kernels.simd.code import Code, Value, i8, i16, i32, i64, vector
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,13 @@ class Target:
             return total + code.instruction("llvm.x86.avx2.pmadd.wd", total.kind, x, w)
         return total + x * w
 
-    def broadcast(self, code: Code, base: object, offset: object, flip: Value | None) -> Value:
-        """`group` bytes of one row of activations, for every lane, as `dot` takes them."""
+    def broadcast(
+        self, code: Code, base: object, offset: object, flip: Value | None, halves: int = 1
+    ) -> Value:
+        """`group` bytes of one row of activations, for every lane, as `dot` takes them. halves: 2
+        for twice as many bytes, which even and odd lanes share."""
         if self.group == 4:
-            four = code.load(i32, base, offset).splat(self.lanes)
+            four = code.load(i32 if halves == 1 else i64, base, offset).splat(self.lanes // halves)
             assert flip is not None
             return four.bits(vector(i8, 4 * self.lanes)) ^ flip
         if self.group == 2:

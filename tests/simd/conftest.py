@@ -9,4 +9,5 @@ from kernels.simd import program
 
 @pytest.fixture(autouse=True)
 def teams_always_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "TEAM_PAYS", 0.0)
+    monkeypatch.setattr(program, "WAKING", 0.0)
+    monkeypatch.setattr(program, "MEETING", 0.0)

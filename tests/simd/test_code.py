@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernels.simd import elementwise, target
 from kernels.simd.code import Code, f32, f64, i8, i16, i32, i64, vector
-from kernels.simd.program import ENTRY
+from kernels.simd.runner import ENTRY
 from kernels.simd.target import TARGETS
 
 pytest.importorskip("llvmlite")

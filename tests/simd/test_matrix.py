@@ -10,7 +10,7 @@ import pytest
 
 from kernels.ranges import INT8
 from kernels.simd import build, depthwise, epilogue, gemm, target
-from kernels.simd.program import ENTRY
+from kernels.simd.runner import ENTRY
 from kernels.stage import Rule, Stage
 
 TARGETS = target.available()
@@ -45,7 +45,8 @@ def flip() -> np.ndarray:
 def test_gemm(name: str, rule: Rule, rng: np.random.Generator, depth: int):
     with target.use(name):
         here = target.host()
-        for rows, units, segments, k in [(1, 17, 1, 40), (23, 80, 1, 7), (50, 37, 3, 13)] * depth:
+        cases = [(1, 17, 1, 40), (23, 80, 1, 7), (50, 37, 3, 13), (29, 6, 2, 13), (1, 5, 1, 9)]
+        for rows, units, segments, k in cases * depth:
             x = rng.integers(-128, 128, (rows, segments, k)).astype(np.int8)
             w = rng.integers(-128, 128, (units, segments, k)).astype(np.int8)
             bias = rng.integers(-(2**20), 2**20, units)

@@ -101,8 +101,8 @@ def test_wrong_batches(images):
 
 
 def test_small_programs_stay_with_one_thread(images, monkeypatch):
-    monkeypatch.setattr("kernels.simd.program.TEAM_PAYS", 10.0)
+    monkeypatch.setattr("kernels.simd.program.MEETING", 10.0)
     program = qcore.Executor(dense(), "xnnpack").program(0)
     want = program.run(1, [images[:1, None]])[0]
-    monkeypatch.setattr("kernels.simd.program.Instance.team", None)
+    monkeypatch.setattr("kernels.simd.program.Instance.shared", None)
     assert (program.run(1, [images[:1, None]], 2)[0] == want).all()
