@@ -176,7 +176,7 @@ def peak(profiles: tuple[str, ...] = ("xnnpack", "optimized")) -> list[dict[str,
             table = program.instance(0).segments[0]
             assert not isinstance(table, Foreign)
             top = single.peak_rate()
-            rate = m * n * k / single.best(single.rows(table[0]), 0.3)
+            rate = m * n * k / single.best(single.rows(table.rows), 0.3)
             top = max(top, single.peak_rate())
             kernels = " ".join(s.kernel for s in program.steps if isinstance(s, Step))
             rows.append(

@@ -13,9 +13,8 @@ depthwise_columns_B_kind_KxS   up to `group` rows, K columns, stride S < K: a gr
                            the window, and is kept for the K / S pixels that need it
 
 With four vectors a block (64 channels of 16 lanes) the interleaving stays within 128-bit lanes,
-where it is cheap; sums then are in the order `order`, in which weights and constants are packed,
-and which the output stage's packing of four vectors into bytes undoes. Of more channels than a
-block
+where it is cheap; sums then are in `epilogue.order`, in which weights and constants are packed and
+which the output stage's packing of four vectors into bytes undoes. Of more channels than a block
 the last block starts at C - B and repeats some; fewer are a block by themselves.
 
 Packed, for each block: [B int32 bias'] [groups x B x group int8] [B stage constants].
@@ -191,14 +190,6 @@ def interleave(target: Target, rows: list[Value], flip: Value | None) -> list[Va
     return made
 
 
-def order(block: int, lanes: int) -> np.ndarray:
-    """Channel of each lane of each vector of a block, (vectors * lanes,)."""
-    if block == lanes:
-        return np.arange(block)
-    v, lane, d = np.ix_(range(4), range(4), range(4))
-    return (16 * lane + 4 * v + d).reshape(-1)
-
-
 @dataclass(frozen=True, eq=False)
 class Packed:
     """Weights of one operator in blocks; names the kernel.
@@ -258,15 +249,13 @@ def pack(
 
     offset = bias.astype(np.int64) - (zero_point + target.flip) * w.sum((0, 1), dtype=np.int64)
     weights = np.concatenate([w.reshape(-1, channels), np.zeros((1, channels), np.int8)])[taps]
-    each = wide(epilogue.constants(stage, channels, 1).T)
+    each = wide(epilogue.constants(stage, channels, 1).T).T
     offset, weights = wide(offset.astype(np.int32)), wide(weights)
-    unit = 8 if kind == "double" else 4
     streams = []
     for start in starts:
-        picked = start + order(block, lanes)
+        picked = start + epilogue.order(block // lanes, lanes)
         packed = weights[:, :, picked].reshape(*taps.shape, -1, lanes).transpose(0, 2, 3, 1)
-        given = each[:, picked].reshape(-1, unit, block // lanes, lanes).transpose(2, 0, 3, 1)
-        parts = [offset[picked], packed, given]
+        parts = [offset[picked], packed, epilogue.constants_of(each, picked, kind, lanes)]
         streams.append(
             np.concatenate([np.ascontiguousarray(p).reshape(-1).view(np.uint8) for p in parts])
         )
@@ -286,7 +275,7 @@ def unpack(target: Target, packed: Packed, channels: int) -> np.ndarray:
     for b, start in enumerate(packed.starts):
         stream = packed.blocks[b, 4 * block : 4 * block + packed.taps.size * block].view(np.int8)
         taps = stream.reshape(packed.groups, -1, lanes, group).transpose(0, 3, 1, 2)
-        places = start + order(block, lanes)
+        places = start + epilogue.order(block // lanes, lanes)
         for tap, values in zip(packed.taps.ravel(), taps.reshape(packed.taps.size, -1)):
             found[tap, places] = values
     return found[:-1, :channels]

@@ -48,6 +48,26 @@ def constants(stage: Stage, channels: int, lanes: int) -> np.ndarray:
     return fixed(*quantize_multiplier(stage.factor), up, channels, lanes)
 
 
+def order(vectors: int, lanes: int) -> np.ndarray:
+    """Channel of each lane of each of a block's vectors, (vectors * lanes,), for bytes that come
+    out of `together` in order; more or fewer than four vectors are one behind the other."""
+    if vectors != 4 or lanes != 16:
+        return np.arange(vectors * lanes)
+    v, lane, d = np.ix_(range(4), range(4), range(4))
+    return (16 * lane + 4 * v + d).reshape(-1)
+
+
+def constants_of(each: np.ndarray, picked: np.ndarray, kind: str, lanes: int) -> np.ndarray:
+    """`constants` of some channels in some order, uint8 (..., WIDTH * lanes * vectors).
+
+    each: `constants` by single channels, (channels, WIDTH).  picked: channels, (..., vectors *
+    lanes).
+    """
+    unit = 8 if kind == "double" else 4
+    found = each[picked].reshape(*picked.shape[:-1], -1, lanes, WIDTH[kind] // unit, unit)
+    return np.ascontiguousarray(found.swapaxes(-3, -2)).reshape(*picked.shape[:-1], -1)
+
+
 def fixed(
     multiplier: np.ndarray, shift: np.ndarray, up: np.ndarray, channels: int, lanes: int
 ) -> np.ndarray:
@@ -72,11 +92,9 @@ def in_vectors(parts: list[np.ndarray], channels: int, lanes: int) -> np.ndarray
 
 def fits(stage: Stage, largest: np.ndarray | int) -> bool:
     """Whether the code is exact for sums of at most these magnitudes (< 2^31), one a channel.
-    Steps of F64 beyond int32 wrap in the runtime, and are clamped here."""
-    if kind_of(stage) == "double":
+    Steps beyond int32 wrap in the runtime (F64) or in the instruction that rounds (XF)."""
+    if kind_of(stage) in ("double", "float"):
         return bool((np.asarray(largest) * np.abs(stage.factor) < 2**31 - 512).all())
-    if kind_of(stage) != "fixed":
-        return True
     multiplier, shift = quantize_multiplier(stage.factor)
     wide = np.asarray(largest, np.int64) << np.maximum(shift, 0).astype(np.int64)
     high = (np.minimum(wide, 1 << 31) * multiplier >> 31) + 1
@@ -134,7 +152,7 @@ class Epilogue:
         moved = [c.intrinsic("sadd.sat", w.kind, w, zero_point.to(i16).splat(32)) for w in words]
         made = c.instruction("llvm.x86.avx512.packsswb.512", vector(i8, 64), *moved)
         made = made.max(qmin.to(i8).splat(64))
-        return made if self.kind == "float" else made.min(qmax.to(i8).splat(64))
+        return made.min(qmax.to(i8).splat(64))
 
     def _steps(self, total: Value, given: list[Value]) -> Value:
         """int32 sums -> int32 outputs without the zero point, right where they are within int8."""
@@ -142,7 +160,7 @@ class Epilogue:
             return self._fixed(total, given)
         if self.kind == "double":
             return self._double(total, given)
-        return nearest((total.to(f32) * given[0]).min(self.high))
+        return nearest(total.to(f32) * given[0])
 
     def emit(self, total: Value, given: list[Value]) -> Value:
         """int32 sums -> int8 outputs, lane by lane."""

@@ -12,8 +12,10 @@ a kernel of its own. Weights lie in panels of V vectors, one stream read front t
 
     [V x lanes int32 bias'] [steps x V x lanes x group int8] [V x stage constants]
 
-With `_pairs` a panel is one vector, each channel two lanes that sum half of its products: a load of
-activations then serves two dot instructions, where loads would be what bounds a narrow tile.
+With `_mixed` the channels of a panel lie in `epilogue.order`, from which four vectors of sums
+become bytes in order. With `_pairs` a panel is one vector, each channel two lanes that sum half of
+its products: a load of activations then serves two dot instructions, where loads would be what
+bounds a narrow tile.
 
 bias' = bias - (zero_point + flip) * sum(w): activations are read as they are, or with their sign
 bit flipped where the dot instruction wants them unsigned.
@@ -44,9 +46,9 @@ PARAMETERS = (
 
 def write(name: str, rest: str, target: Target) -> str:
     """LLVM IR of gemm_<rows>x<vectors>_<kind>. Units of work: tiles of rows."""
-    shape, kind, *pairs = rest.split("_")
+    shape, kind, how = (*rest.split("_"), "")[:3]
     height, width = map(int, shape.split("x"))
-    halves = 2 if pairs else 1
+    halves = 2 if how == "pairs" else 1
     c = Code(name, target)
     (
         x, y, panels, row_offsets, segment_offsets, segments, steps, panel_bytes, count, rows,
@@ -91,10 +93,10 @@ def write(name: str, rest: str, target: Target) -> str:
                         state[:] = [stream + step_bytes, *totals]
                     outer[:] = state
                 totals = outer[1:]
-                if pairs:
+                if how == "pairs":
                     totals = [_paired(a, b) for a, b in zip(totals[::2], totals[1::2])]
                 given = [out.load(constants, v * vector_bytes) for v in range(width)]
-                emitted = _packed if out.packs else _single
+                emitted = _mixed if how == "mixed" else _packed if out.packs else _single
                 for r, v, value in emitted(out, totals, given):
                     store(c, value, column + (row + r) * row_bytes, v * lanes, left)
     return c.finish()
@@ -113,6 +115,14 @@ def _single(
     for i, total in enumerate(totals):
         r, v = divmod(i, len(given))
         yield r, v, out.emit(total, given[v])
+
+
+def _mixed(
+    out: epilogue.Epilogue, totals: list[Value], given: list[list[Value]]
+) -> Iterator[tuple[int, int, Value]]:
+    """The same, a row of four vectors at a time, whose channels lie as they come out."""
+    for r in range(len(totals) // 4):
+        yield r, 0, out.together(totals[4 * r : 4 * r + 4], given)
 
 
 def _packed(
@@ -196,12 +206,12 @@ def _rows(target: Target) -> dict[int, int]:
 
 def pack(
     target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int, stage: Stage, rows: int,
-    pairs: bool = True,
+    plain: bool = False,
 ) -> list[Packed]:  # fmt: skip
     """Weights (N, segments, K) int8 and bias (N,) as panels, one Packed for each panel width.
 
-    zero_point: of the activations.  rows: M; a tile is never higher.  pairs: whether narrow panels
-    may be in pairs.
+    zero_point: of the activations.  rows: M; a tile is never higher.  plain: the channels of every
+    panel lie one behind the other.
     """
     n, segments, k = w.shape
     lanes = target.lanes
@@ -214,47 +224,59 @@ def pack(
     offset = np.zeros(vectors * lanes, np.int32)
     sums = (zero_point + target.flip) * w.sum((1, 2), dtype=np.int64)
     offset[:n] = (bias.astype(np.int64) - sums).astype(np.int32)
-    constants = epilogue.constants(stage, n, lanes)
+    each = np.zeros((vectors * lanes, epilogue.WIDTH[kind]), np.uint8)
+    each[:n] = epilogue.constants(stage, n, 1)
     made, at = [], 0
     for count, width in shapes(target, vectors, rows):
-        halves = 2 if pairs and width == 1 and target.group == 4 else 1
+        how = "" if plain else _arrangement(target, width)
+        halves = 2 if how == "pairs" else 1
         step = target.group * halves
         steps = -(-k // step)
-        heights = PAIRS[lanes] if halves == 2 else _rows(target)[width]
-        part = slice(at * lanes, (at + count * width) * lanes)
+        heights = PAIRS[lanes] if how == "pairs" else _rows(target)[width]
+        order = epilogue.order(width, lanes) if how == "mixed" else np.arange(width * lanes)
+        picked = (at + np.arange(count)[:, None] * width) * lanes + order
         # (panels, vectors, channels of one, segments, steps, bytes of a channel)
         shape = count, width * halves, lanes // halves
-        tiles = full[part, :, : steps * step].reshape(*shape, segments, steps, step)
+        tiles = full[picked, :, : steps * step].reshape(*shape, segments, steps, step)
         first = np.zeros((*shape, halves), np.int32)
-        first[..., 0] = offset[part].reshape(shape)
+        first[..., 0] = offset[picked].reshape(shape)
         streams = [
             first.reshape(count, -1).view(np.uint8),
             tiles.transpose(0, 3, 4, 1, 2, 5).reshape(count, -1).view(np.uint8),
-            constants[at : at + count * width].reshape(count, -1),
+            epilogue.constants_of(each, picked, kind, lanes),
         ]
         panels = np.concatenate(streams, axis=1)
         size = -(-panels.shape[1] // 64) * 64
         held = aligned(count * size).reshape(count, size)
         held[:, : panels.shape[1]] = panels
         height = min(heights, rows)
-        name = f"gemm_{height}x{width}_{kind}" + ("_pairs" if halves == 2 else "")
+        name = f"gemm_{height}x{width}_{kind}" + f"_{how}" * bool(how)
         left = min(n - at * lanes, count * width * lanes)
         made.append(Packed(name, held, size, count, steps, height, at * lanes, left))
         at += count * width
     return made
 
 
+def _arrangement(target: Target, width: int) -> str:
+    """How the channels of a panel lie."""
+    if width == 4 and target.lanes == 16:
+        return "mixed"
+    return "pairs" if width == 1 and target.group == 4 else ""
+
+
 def unpack(target: Target, packed: Packed, segments: int) -> np.ndarray:
     """The weights in the panels, (channels, segments, steps * group) int8: `pack` backwards."""
     lanes, group = target.lanes, target.group
     halves = 2 if packed.kernel.endswith("_pairs") else 1
-    width = int(packed.kernel.split("x")[1].split("_")[0]) * halves
+    vectors = int(packed.kernel.split("x")[1].split("_")[0])
+    step, width = group * halves, vectors * halves
     start = 4 * lanes * width
     stop = start + segments * packed.steps * width * lanes * group
     found = packed.panels[:, start:stop].view(np.int8)
-    step = group * halves
-    found = found.reshape(packed.count, segments, packed.steps, width, lanes // halves, step)
-    found = found.transpose(0, 3, 4, 1, 2, 5).reshape(-1, segments, packed.steps * step)
+    found = found.reshape(packed.count, segments, packed.steps, width * (lanes // halves), step)
+    if packed.kernel.endswith("_mixed"):
+        found = found[:, :, :, np.argsort(epilogue.order(vectors, lanes))]
+    found = found.transpose(0, 3, 1, 2, 4).reshape(-1, segments, packed.steps * step)
     return found[: packed.channels]
 
 

@@ -47,7 +47,7 @@ def product(to: Lowering) -> None:
     segments = to.constant(np.zeros(1 + len(further), np.int64))
     order = "t" if call.option("adj_y", False) else "n"
     for p in gemm.pack(
-        target, template, np.zeros(units, np.int64), x_zero, stage, rows, pairs=False
+        target, template, np.zeros(units, np.int64), x_zero, stage, rows, plain=True
     ):
         width = int(p.kernel.split("x")[1].split("_")[0])
         size = p.panel_bytes * p.count

@@ -123,7 +123,10 @@ def test_depthwise(name: str, rule: Rule, rng: np.random.Generator, depth: int):
 
 
 def test_what_leaves_32_bits_is_not_lowered():
-    for rule, factor, largest in ((Rule.UP, 0.99 * 2**-31, 2**30), (Rule.DBL, 2.0, 2**29 - 1)):
+    cases = (
+        (Rule.UP, 0.99 * 2**-31, 2**30), (Rule.DBL, 2.0, 2**29 - 1), (Rule.XF, 2.0, 2**30 - 300),
+    )  # fmt: skip
+    for rule, factor, largest in cases:
         stage = Stage.of(rule, [factor], 0, (-128, 127), INT8)
         assert epilogue.fits(stage, largest) and not epilogue.fits(stage, 2**31 - 1), rule
     single = Stage.of(Rule.SGL, [0.5], 0, (-128, 127), INT8)
