@@ -82,6 +82,13 @@ class High:
             splat(c, v) for v in parameters
         )
 
+    def less(self, zero: Value) -> High:
+        """The same of x - zero, the differences already in the constants."""
+        made = copy(self)
+        made.outer = self.outer - zero * self.upper
+        made.inner = self.inner - zero * self.lower
+        return made
+
     def on(self, side: Value, upper: Value, lower: Value) -> High:
         """This multiplier where `side` holds, else another one, cut in the same way."""
         made = copy(self)
@@ -210,7 +217,8 @@ def _sum(c: Code, rule: str, steps: str) -> None:
     rule, shifted = rule.rstrip("12"), rule[-1]
     p = c.parameters(len(EARLY if rule == "early" else SUM))
     a_zero, b_zero = (splat(c, v) for v in p[4:6])
-    one, two = High(c, p[6:12]), High(c, p[13:19])
+    one, two = High(c, p[6:12]).less(a_zero), High(c, p[13:19]).less(b_zero)
+    a_offset, b_offset = a_zero * one.upper, b_zero * two.upper
     a_right, b_right, right = p[12], p[19], p[21]
     m, mask = splat(c, p[20]), splat(c, p[22])
     sign, zero, qmin, qmax = (splat(c, v) for v in p[23:27])
@@ -220,9 +228,9 @@ def _sum(c: Code, rule: str, steps: str) -> None:
 
     def exact(a: Value, b: Value) -> Value:
         """Both roundings of each operand, and their sum."""
-        first = a * one.upper if shifted == "1" else a_away(one(a))
+        first = a * one.upper - a_offset if shifted == "1" else a_away(one(a))
         if shifted == "2":
-            return first + b * two.upper
+            return first - b_offset + b * two.upper
         return first + ((b_away(two(b)) ^ flips) - flips)
 
     def anyhow(high: Value) -> Value:
@@ -240,7 +248,7 @@ def _sum(c: Code, rule: str, steps: str) -> None:
         return away(high_product(total, m))
 
     if rule == "early":
-        ahead, behind = High(c, p[27:33]), High(c, p[33:39])
+        ahead, behind = High(c, p[27:33]).less(a_zero), High(c, p[33:39]).less(b_zero)
 
     def block(a: Value, b: Value) -> Value:
         """In a whole block of the vector code."""
@@ -261,7 +269,6 @@ def _sum(c: Code, rule: str, steps: str) -> None:
         return (steps + zero).max(qmin).min(qmax) - zero
 
     def compute(a: Value, b: Value, inside: Value | None) -> Value:
-        a, b = a - a_zero, b - b_zero
         if rule in ("reference", "squared", "any"):
             return alone(a, b)
         return block(a, b) if inside is None else inside.choose(block(a, b), alone(a, b))
