@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -12,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from qcore.testing import measured
 from tests import corpus
-from tflite_schema import files
 
 PACKAGES = (
     "tflite-qcore", "numpy", "numba", "llvmlite", "ai-edge-litert", "tensorflow",
@@ -76,7 +75,7 @@ def save(path: str | Path | None, title: str, rows: Sequence[Mapping[str, Any]])
     """Writes title, rows and machine as JSON where a path was given."""
     if path is not None:
         data = {"title": title, **machine(), "rows": list(rows)}
-        files.replace(path, ((json.dumps(data, indent=1) + "\n").encode(),))
+        measured.save(path, data)
 
 
 def over_corpus(

@@ -25,7 +25,7 @@ from kernels.profile import PATHS, RUNTIMES  # noqa: E402
 from qcore.testing import coverage  # noqa: E402
 
 MEASURED = ROOT / "bench" / "results" / "conformance.json"
-MEASURE = "python -m qcore.testing.conformance --json bench/results/conformance.json"
+MEASURE = "python -m qcore.testing.conformance --targets all --json bench/results/conformance.json"
 
 HEAD = f"""# What the official interpreter computes
 
@@ -65,6 +65,15 @@ compared, then how many differ. "refused": the runtime does not run the model on
 """
 
 
+KERNELS = """## Compiled kernels
+
+The same models' answers against the kernels that each operator's `lower` compiles, by kind of
+vector code ([speed.md](speed.md)). Forms: those with a call that is compiled. Calls: on all paths
+of both runtimes; what is not compiled runs as `fast`. Each cell: output elements compared, then how
+many differ.
+"""
+
+
 def text() -> str:
     parts = [HEAD]
     for name in ops.names():
@@ -73,7 +82,9 @@ def text() -> str:
             parts.append(_operator(name, rows))
     parts.append(_coverage())
     if MEASURED.is_file():
-        parts.append(_counts(json.loads(MEASURED.read_text("utf-8"))))
+        measured = json.loads(MEASURED.read_text("utf-8"))
+        parts.append(_counts(measured))
+        parts += filter(None, [_kernels(measured["rows"])])
     return "\n".join(parts)
 
 
@@ -120,6 +131,33 @@ def _counts(measured: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _kernels(rows: list[Mapping[str, Any]]) -> str:
+    """A line for each operator with compiled calls, by target: (calls, elements, differing)."""
+    targets = list(dict.fromkeys(t for r in rows for t in r.get("kernels", ())))
+    if not targets:
+        return ""
+    head = ["operator", "forms", "calls", *targets]
+    lines = [KERNELS, "| " + " | ".join(head) + " |", "|---|---|---:|" + "---:|" * len(targets)]
+    for operator in dict.fromkeys(r["operator"] for r in rows):
+        those = [r for r in rows if r["operator"] == operator and any(_calls(r))]
+        if those:
+            forms = ", ".join(dict.fromkeys(r["form"].replace(",", "") for r in those))
+            calls = max(sum(column) for column in zip(*map(_calls, those)))
+            lines.append(f"| {operator} | {forms} | {calls:,} | {_cells(those, targets)} |")
+    return "\n".join([*lines, f"| all | | | {_cells(rows, targets)} |", ""])
+
+
+def _calls(row: Mapping[str, Any]) -> list[int]:
+    """By target."""
+    return [found[0] for found in row.get("kernels", {}).values()]
+
+
+def _cells(rows: list[Mapping[str, Any]], targets: list[str]) -> str:
+    found = {t: [r["kernels"][t] for r in rows if t in r.get("kernels", ())] for t in targets}
+    sums = [[sum(k[i] for k in found[t]) for i in (1, 2)] for t in targets]
+    return " | ".join(f"{compared:,} / {differing:,}" for compared, differing in sums)
 
 
 def _rows(rows: list[Mapping[str, Any]]) -> Iterator[str]:

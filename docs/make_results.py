@@ -17,7 +17,10 @@ COMMAND = "python docs/make_results.py"
 if __name__ == "__main__":  # as a program, from a checkout that need not be installed
     sys.path.insert(0, str(ROOT))
 
+from bench import evaluate, targets  # noqa: E402
+from bench.speed import scaling, summary  # noqa: E402
 from docs.document import Document  # noqa: E402
+from kernels.simd.target import TARGETS  # noqa: E402
 
 # File in bench/results, the command that made it, what it shows.
 MEASURED = (
@@ -37,11 +40,13 @@ MEASURED = (
     ),
     (
         "verify.json",
-        "python -m bench.verify --json bench/results/verify.json",
+        "python -m bench.verify --targets all --json bench/results/verify.json",
         "Our kernels against the official interpreter on whole models: the quantized models of"
         " the corpus as shipped, and what our quantizer makes of the float ones. Elements: each"
-        " operator on the interpreter's own tensors. Outputs: end to end. Floats of operators with"
-        " a bound are held to it, and what stands behind them may differ end to end.",
+        " operator on the interpreter's own tensors. Outputs: end to end, once for each kind of"
+        " vector code. Under its name: elements of tensors that its compiled program made end to"
+        " end, and how many differ. Floats of operators with a bound are held to it; what stands"
+        " behind them may differ end to end, and is not counted there.",
     ),
     (
         "recipes.json",
@@ -63,12 +68,39 @@ MEASURED = (
         "Whole processes against LiteRT's quantizer, in turn.",
     ),
     (
+        "rates.json",
+        "python -m bench.quantizer_speed rates --json bench/results/rates.json",
+        "A constant in memory, GB of its float32 a second: finding the range, and making and packing"
+        " the integers. A copy of the same bytes writes as much as it reads.",
+    ),
+    (
+        "stages.json",
+        "python -m bench.quantizer_speed stages --json bench/results/stages.json",
+        "Fresh processes, medians; `import` is this project's. First sample: child and interpreter"
+        " start, one run. Sample: each further one by one worker; of it invoke: the interpreter"
+        " alone. Bytes alone: the written file again, from memory.",
+    ),
+    (
         "speed.json",
         "python -m bench.speed --json bench/results/speed.json",
         "Milliseconds, medians, both sides in one process in turn, called from Python with inputs"
         " and outputs copied; every output was compared first (`outputs`: how many, all equal)."
         " Ratio: ours / the interpreter's. Invoke: without the copies. Batch: per image of 32, the"
         " interpreter resized to 32 or one by one, whichever is faster for it.",
+    ),
+    (
+        "targets.json",
+        "python -m bench.targets --json bench/results/targets.json",
+        "The same processor, its better vector code left unused. Milliseconds an image, medians,"
+        " one at a time and in batches of 32; every output was compared with the interpreter's"
+        " first (`outputs`: how many, all equal).",
+    ),
+    (
+        "evaluate.json",
+        "python -m bench.evaluate --json bench/results/evaluate.json",
+        "From Python, from floats or integers to the integers of every output; both sides in one"
+        " process in turn, medians. The interpreter in batches: resized, of the fastest size."
+        " Differ: outputs unlike the interpreter's for one image at a time.",
     ),
     (
         "peak.json",
@@ -114,16 +146,26 @@ def by_model(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         at["samples"] = max(at["samples"], row["samples"] or 0)
         for key in sums:
             at[key] = at.get(key, 0) + (row[key] or 0)
+        for name in (n for n in TARGETS if n in row):
+            more = row[name] or 0, row[f"{name} differ"] or 0
+            at[name] = tuple(map(sum, zip(at.get(name, (0, 0)), more)))
         at["remark"] = at.get("remark") or (row["remark"] or "")[:120]
+    for at in found.values():
+        at |= {n: f"{at[n][0]:,} / {at[n][1]:,}" for n in TARGETS if n in at}
     return list(found.values())
+
+
+SHOWN = {"verify.json": by_model, "targets.json": targets.by_model}  # others as they are
 
 
 def summaries(name: str, rows: list[dict[str, Any]]) -> list[str]:
     """Further tables that follow from the rows."""
+    if name == "targets.json":
+        return ["GMAC/s of the operators that sum products.", table(targets.by_operator(rows))]
+    if name == "evaluate.json":
+        return ["Times as many images a second.", table(evaluate.summary(rows))]
     if name != "speed.json":
         return []
-    from bench.speed import scaling, summary
-
     return [
         "Geometric means and worst rows; targets: the seven models whose means count.",
         table(summary(rows)),
@@ -137,12 +179,12 @@ def text() -> str:
     parts = [HEAD]
     for name, command, about in MEASURED:
         data = json.loads((ROOT / "bench" / "results" / name).read_text("utf-8"))
-        rows = by_model(data["rows"]) if name == "verify.json" else data["rows"]
+        rows = SHOWN.get(name, list)(data["rows"])
         packages = ", ".join(f"{k} {v}" for k, v in data["packages"].items() if v)
         machine = data.get("processor", data["machine"])
         parts.append(
             f"## {data['title']}\n\n    {command}\n\n{about}\n\n"
-            + "".join(f"{t}\n\n" for t in (table(rows), *summaries(name, rows)))
+            + "".join(f"{t}\n\n" for t in (table(rows), *summaries(name, data["rows"])))
             + f"{data['cores']} cores, {machine}, Python {data['python']}; {packages}.\n"
         )
     return "\n".join(parts)

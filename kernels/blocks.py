@@ -8,20 +8,41 @@ write do, and the working memory is a few hundred kilobytes whatever the size of
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from kernels.errors import BadArray
 
-# Elements a piece. Two float32 scratch arrays of this size are 256 kB: inside the second-level
-# cache of any current core, and long enough that NumPy's cost per call does not show.
-BLOCK = 1 << 15
+# Elements a piece. Two float32 scratch arrays of this size are 512 kB: inside the second-level
+# cache of current cores, and long enough that NumPy's cost per call hardly shows.
+BLOCK = 1 << 16
 
 # Inner runs at least this long are broadcast by NumPy row by row; shorter ones would spend their
 # time in loop set-up, so the parameters are repeated into a flat array instead.
 LONG_RUN = 32
+
+_local = threading.local()
+
+
+def scratch(*dtypes: DTypeLike) -> tuple[np.ndarray, ...]:
+    """BLOCK elements of each type, of what memory this thread keeps for the purpose.
+
+    For whoever asks, until it returns: what it calls must not ask. Made anew each time, such arrays
+    can cost as much in pages given back and taken again as the work that is done in them.
+    """
+    kept: dict[str, np.ndarray] = _local.__dict__
+    made = []
+    for place, given in enumerate(dtypes):
+        dtype = np.dtype(given)
+        key, size = f"{place}:{dtype.itemsize}", BLOCK * dtype.itemsize
+        if key not in kept or kept[key].size < size:
+            kept[key] = np.empty(size, np.uint8)
+        made.append(kept[key][:size].view(dtype))
+    return tuple(made)
+
 
 Piece = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]
 
@@ -172,5 +193,8 @@ def _rows(
     from_, to = source.reshape(rows, inner), target.reshape(rows, inner)
     for row in range(0, rows, step):
         cut = slice(row, row + step)
+        if outer == 1:
+            yield from_[cut], to[cut], tuple(p[cut, None] for p in parameters)
+            continue
         group = np.arange(row, min(row + step, rows)) % groups
         yield from_[cut], to[cut], tuple(p[group, None] for p in parameters)

@@ -5,7 +5,7 @@ integer bits beside the sign, so Q0 covers [-1, 1) and Q3 of 16 bits has 12 frac
 `bits` is 16 or 32, `integer_bits` is m. Raw values are held in int64; those of a smaller type may
 be given. Q0 has no 1: the largest raw value stands for it.
 
-Each function has a twin for jitted loops, on single int64 values: `..._scalar`; import it by name.
+What jitted loops need has a twin on single int64 values: `..._scalar`; import it by name.
 
 Sources: gemmlowp fixedpoint/fixedpoint.h; LiteRT kernels/internal/common.h (get_reciprocal,
 log_from_one, inverse_sqrt) and reference/hard_swish.h (high_mul_toward_zero).
@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike
 
 from kernels.fixedpoint import pot_away, wrap32
 from kernels.jit import jit
-from kernels.scalar import cdiv
 from kernels.scalar import clip as clip_scalar
 from kernels.scalar import pot_away as pot_away_scalar
 from kernels.scalar import wrap32 as wrap32_scalar
@@ -233,11 +232,6 @@ def high_mul_scalar(a, b, bits):
 
 
 @jit
-def high_mul_toward_zero_scalar(a, b):
-    return min(cdiv(np.int64(a) * np.int64(b), np.int64(32768)), 32767)
-
-
-@jit
 def saturating_shift_scalar(x, exponent, bits):
     if exponent < 0:
         return pot_away_scalar(np.int64(x), -exponent)
@@ -279,17 +273,6 @@ def one_over_one_plus_x_scalar(x, bits):
 def one_minus_x_over_one_plus_x_scalar(x, bits):
     one = np.int64(1) << np.int64(bits - 3)
     return saturating_shift_scalar(_newton_scalar(x, bits) - one, 2, bits)
-
-
-@jit
-def logistic_scalar(x, integer_bits, bits):
-    x = np.int64(x)
-    if x == 0:
-        return _constant_scalar(1 << 30, bits)
-    upper = one_over_one_plus_x_scalar(
-        exp_on_negative_values_scalar(-abs(x), integer_bits, bits), bits
-    )
-    return upper if x > 0 else (np.int64(1) << np.int64(bits - 1)) - 1 - upper
 
 
 @jit

@@ -16,10 +16,13 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
-from functools import cached_property, update_wrapper
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
+from weakref import WeakSet
+
+from kernels import notice
 
 try:
     import fcntl
@@ -81,6 +84,7 @@ class Jitted:
         import numba
         from numba.core.caching import FunctionCache
 
+        _watch()
         scope = {
             **self.function.__globals__,
             **{k: v.dispatcher for k, v in self.calls.items() if isinstance(v, Jitted)},
@@ -92,6 +96,7 @@ class Jitted:
         plain.__module__ = self.function.__module__
         plain.__qualname__ = self.function.__qualname__
         made = numba.njit(**self.flags)(plain)
+        _made.add(made)
         folder = cache_folder() / f"numba-{numba.__version__}-py{sys.version_info.minor}"
         try:
             made._cache = _cache(FunctionCache, folder / self.digest)(plain)
@@ -105,6 +110,34 @@ def jit(function: Callable[..., Any] | None = None, **flags: Any) -> Any:
     if function is None:
         return lambda f: Jitted(f, **flags)
     return Jitted(function, **flags)  # type: ignore[arg-type]
+
+
+_made: WeakSet[Any] = WeakSet()  # dispatchers
+
+
+@cache
+def _watch() -> None:
+    """Have numba tell `kernels.notice` when it compiles a function of ours."""
+    from numba.core import event
+
+    class Compiling(event.Listener):
+        """Tells of the function that was called, not of those it calls: numba compiles them inside
+        it, one at a time."""
+
+        outermost: Any = None
+
+        def on_start(self, event: Any) -> None:
+            dispatcher = event.data["dispatcher"]
+            if self.outermost is None and dispatcher in _made:
+                self.outermost = dispatcher
+                notice.tell(dispatcher.py_func.__name__.lstrip("_"), 0, 1)
+
+        def on_end(self, event: Any) -> None:
+            if event.data["dispatcher"] is self.outermost:
+                self.outermost = None
+                notice.tell(event.data["dispatcher"].py_func.__name__.lstrip("_"), 1, 1)
+
+    event.register("numba:compile", Compiling())
 
 
 def _codes(code: CodeType) -> list[CodeType]:

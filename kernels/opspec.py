@@ -129,6 +129,9 @@ class OpSpec:
         kernel that honours scale and zero point.
     intermediates: operands in Operator.intermediates (LSTM).
     shared: (input, output) positions that get one range, the union of both.
+    static: a program can be planned with it before there are values: outputs follow from the
+        operands alone and have the shapes that the file declares. False where shapes follow from
+        values (WHERE), and for what runs subgraphs or has to do with resources.
     """
 
     name: str
@@ -146,6 +149,7 @@ class OpSpec:
     dynamic: DynamicRange | None = None
     intermediates: tuple[Operand, ...] = ()
     shared: tuple[tuple[int, int], ...] = ()
+    static: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))

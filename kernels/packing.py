@@ -53,7 +53,7 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def _pack(values: np.ndarray, bits: int, out: np.ndarray | None) -> np.ndarray:
-    flat = np.asarray(values).reshape(-1)
+    flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype not in (np.int8, np.uint8):
         raise BadArray(f"pack{bits}: needs int8 or uint8, got {flat.dtype}; convert it first")
     half = 1 << (bits - 1)
@@ -66,12 +66,21 @@ def _pack(values: np.ndarray, bits: int, out: np.ndarray | None) -> np.ndarray:
     each = 8 // bits
     size = packed_size(flat.size, bits)
     out = _output(out, size, np.dtype(np.uint8), f"pack{bits}")
-    mask = np.uint8(2 * half - 1)
-    source = flat.view(np.uint8)
-    np.bitwise_and(source[::each], mask, out=out)
+    # The values that share a byte are a word of two or four bytes, first value lowest; the shifts
+    # that gather them work on whole words, which NumPy vectorizes, and the cast keeps a byte.
+    whole = flat.size // each * each
+    words = flat[:whole].view(f"<u{each}")
+    word = words.dtype.type
+    packed = words & word(2 * half - 1)
+    shifted = np.empty_like(packed)
     for lane in range(1, each):
-        part = source[lane::each]
-        out[: part.size] |= (part & mask) << np.uint8(lane * bits)
+        np.right_shift(words, word((8 - bits) * lane), out=shifted)
+        np.bitwise_and(shifted, word((2 * half - 1) << (bits * lane)), out=shifted)
+        np.bitwise_or(packed, shifted, out=packed)
+    np.copyto(out[: words.size], packed, casting="unsafe")
+    if whole < flat.size:
+        rest = flat[whole:].view(np.uint8) & np.uint8(2 * half - 1)
+        out[-1] = sum(int(v) << (bits * lane) for lane, v in enumerate(rest))
     return out
 
 

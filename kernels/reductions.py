@@ -11,16 +11,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kernels.blocks import BLOCK, LONG_RUN, groups_of
+from kernels.blocks import BLOCK, LONG_RUN, groups_of, scratch
 from kernels.errors import BadArray
 
 # Width of the running extremes when groups lie side by side: they stay in the first level of cache
 # together with the data they meet.
 SIDE_BY_SIDE = 1 << 13
 
-# Below this length NumPy spends more on starting a float reduction than on running it; integer
-# reductions start faster, and integers can stand for floats (E21).
-SHORT_ROW = 1 << 10
+# Below this length it is quicker to fold all runs at once onto themselves than each by itself.
+SHORT_RUN = 64
 
 # (piece, scratch of the same size and integer type) -> integers or floats that order as wanted
 Key = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -35,7 +34,7 @@ def min_max(x: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, np.ndar
     flat, extent = _prepared(x, axis, "min_max")
     _, groups, inner = extent
     beside = inner < LONG_RUN and groups * inner <= BLOCK  # reduced across, not along, the runs
-    if groups == 1 or inner >= SHORT_ROW or beside:
+    if groups == 1 or inner >= LONG_RUN or beside:
         low, high = _fold(flat, extent, (np.minimum, np.maximum), None)
         return low, high
     bits = _signed(flat.dtype)
@@ -90,10 +89,10 @@ def _fold(
 ) -> list[np.ndarray]:
     """Reduce key(flat) to one value a group with each of `ops`: arrays (G,)."""
     outer, groups, inner = extent
-    scratch = np.empty(min(BLOCK, flat.size), flat.dtype)
+    place = np.empty(min(BLOCK, flat.size), flat.dtype)
 
     def keyed(part: np.ndarray) -> np.ndarray:
-        return part if key is None else key(part, scratch[: part.size])
+        return part if key is None else key(part, place[: part.size])
 
     with np.errstate(invalid="ignore"):
         if inner < LONG_RUN:
@@ -110,13 +109,29 @@ def _fold(
         else:
             step = BLOCK // inner
             for row in range(0, rows, step):
-                part = keyed(flat[row * inner : (row + step) * inner]).reshape(-1, inner)
+                part = keyed(flat[row * inner : (row + step) * inner])
                 for result, op in zip(results, ops, strict=True):
-                    op.reduce(part, axis=1, out=result[row : row + step])
+                    result[row : row + step] = _runs(part, inner, op)
         return [
             op.reduce(result.reshape(outer, groups), axis=0)
             for result, op in zip(results, ops, strict=True)
         ]
+
+
+def _runs(part: np.ndarray, inner: int, op: np.ufunc) -> np.ndarray:
+    """op over each run of `inner` values; the result may lie in this thread's scratch."""
+    if inner >= SHORT_RUN:
+        return op.reduceat(part, np.arange(0, part.size, inner))
+    # After k doublings a place holds the extreme of itself and what follows, 2^k values; the last
+    # step overlaps, which does an extreme no harm. Every step is one loop over the whole piece.
+    made, other = scratch(part.dtype, part.dtype)
+    width = 1
+    while width < inner:
+        step = min(width, inner - width)
+        part = op(part[:-step], part[step:], out=made[: part.size - step])
+        made, other = other, made
+        width += step
+    return part[::inner]
 
 
 def _side_by_side(

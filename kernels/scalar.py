@@ -53,12 +53,6 @@ def half_away32(x):
 
 
 @jit
-def half_even32(x):
-    """float32 -> int64; |x| < 2^62."""
-    return np.int64(np.rint(x))
-
-
-@jit
 def rdhm(a, b):
     return min(
         (np.int64(a) * np.int64(b) + (np.int64(1) << np.int64(30))) >> np.int64(31), INT32_MAX

@@ -47,11 +47,6 @@ def tracing() -> Iterator[list[Noted]]:
         _steps.reset(token)
 
 
-def active() -> bool:
-    """Whether somebody listens; for notes that cost something to make."""
-    return _steps.get() is not None
-
-
 def note(name: str, value: Any, equation: str = "", exact: tuple[Any, Any] | None = None) -> None:
     """Record a step, if somebody listens."""
     steps = _steps.get()

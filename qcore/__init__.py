@@ -86,14 +86,14 @@ class _Package(ModuleType):
     """This package, in which `qcore.calibrate` is the function and never its module.
 
     Importing a submodule binds it to its name in the package; where a public function has the same
-    name (calibrate, quantize, diff ...), the function has to win whatever is imported first.
+    name (calibrate, quantize, diff ...), the function has to win whatever is imported first; it is
+    loaded when asked for, which child processes that import such a submodule do not.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
         module, attribute = _PUBLIC.get(name, ("", ""))
-        if attribute and isinstance(value, ModuleType) and value.__name__ == module:
-            value = getattr(value, attribute)
-        super().__setattr__(name, value)
+        if not (attribute and isinstance(value, ModuleType) and value.__name__ == module):
+            super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -281,7 +281,7 @@ def _fit(array: np.ndarray, to: Input, number: int) -> np.ndarray:
     if want is None:
         return array
     if array.ndim < len(want):
-        array = _with_ones(array, want)
+        array = with_ones(array, want)
     if (
         array.ndim == len(want)
         and array.size
@@ -296,7 +296,7 @@ def _fit(array: np.ndarray, to: Input, number: int) -> np.ndarray:
     )
 
 
-def _with_ones(array: np.ndarray, want: tuple[int, ...]) -> np.ndarray:
+def with_ones(array: np.ndarray, want: tuple[int, ...]) -> np.ndarray:
     """`array` with the missing dimensions of size 1 put in, the leading ones first, if that makes
     it fit; else as it is."""
     missing = len(want) - array.ndim

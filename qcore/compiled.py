@@ -31,7 +31,7 @@ def compile_block(block: Block, profile: Profile, keep: bool = False) -> Program
     Raises NotCompiled; kernels.simd.build.CompilerFailed when the compiler does.
     """
     graph = block.graph
-    if block.variables or any(n.name in DYNAMIC for n in block.nodes):
+    if block.variables or not all(_static(n) for n in block.nodes):
         raise NotCompiled("it keeps a state, calls subgraphs or has shapes that depend on data")
     plan = Plan(keep=keep)
     forms = [_form(t) for t in block.tensors]
@@ -45,13 +45,9 @@ def compile_block(block: Block, profile: Profile, keep: bool = False) -> Program
     return plan.finish(graph.inputs, outputs)
 
 
-# Operators whose outputs' shapes follow from values, and those that are more than a function.
-DYNAMIC = frozenset(
-    {
-        "WHERE", "UNIQUE", "RANGE", "BROADCAST_ARGS", "IF", "WHILE", "CALL_ONCE", "VAR_HANDLE",
-        "READ_VARIABLE", "ASSIGN_VARIABLE", "STABLEHLO_COMPOSITE", "CALL", "SEGMENT_SUM",
-    }
-)  # fmt: skip
+def _static(node: Node) -> bool:
+    spec = ops.find(node.name)
+    return spec is not None and spec.static
 
 
 def _form(t: Any) -> Form | None:

@@ -20,7 +20,7 @@ from kernels import affine, ops, packing, ranges
 from kernels.call import Call, Tensor
 from kernels.errors import KernelError
 from kernels.profile import PATHS, RUNTIMES, Profile
-from qcore.binding import Binder, Input
+from qcore.binding import Binder, Entry, Input, with_ones
 from qcore.errors import BadInput, BadSample, CannotRun
 from qcore.graph import Graph, graphs
 from qcore.sparse import densify
@@ -28,6 +28,8 @@ from qcore.sparse import densify
 if TYPE_CHECKING:
     from kernels.simd.program import Program
 
+HELD = 1 << 22  # bytes of samples of a batch that are made ready at a time
+LEAST = 64  # but as many samples for each thread, so that waiting for the last one costs little
 UNPACK = {"int4": packing.unpack4, "int2": packing.unpack2}
 NO_OPTIONS = SimpleNamespace()
 
@@ -52,6 +54,8 @@ def run(
     *,
     runtime: str | None = None,
     signature: str | None = None,
+    each: bool = False,
+    threads: int | None = None,
 ) -> Any:
     """The outputs of one sample: a dict of output name -> array.
 
@@ -63,9 +67,15 @@ def run(
     NumPy), or "real": every tensor in real units, nothing rounded to integers.
     With tensors=True a pair of that and a dict of tensor index -> array with every tensor of the
     entry's subgraph that has values.
+    each: `sample` is many samples, stacked; every one is computed by itself, by `threads` threads
+    (all cores), and the outputs have a row for each (`Executor.batch`).
     Raises CannotRun naming the operator that has no kernel or cannot compute; BadSample.
     """
+    if each and tensors:
+        raise BadInput("tensors=True shows the tensors of one sample; leave out each=True")
     executor = Executor(model, profile, mode, runtime=runtime, signature=signature)
+    if each:
+        return executor.batch(sample, threads)
     return next(executor.run([sample], tensors=tensors))
 
 
@@ -101,7 +111,9 @@ class Executor:
         signature: str | None = None,
     ):
         from qcore.peers.interpreter import read_model
+        from qcore.progress import show_compiling
 
+        show_compiling()
         if mode not in ops.MODES:
             raise BadInput(f"mode {mode!r} is unknown; known are {', '.join(ops.MODES)}")
         self.model = read_model(model)
@@ -119,7 +131,19 @@ class Executor:
         self.resources.clear()
 
     def run(self, samples: Iterable[Any], tensors: bool = False) -> Iterator[Any]:
-        """What `qcore.run` returns, for each sample in turn."""
+        """What `qcore.run` returns, for each sample in turn.
+
+        Samples that come as one array, or as a list of arrays of one shape, are computed a block at
+        a time, as `batch` does it.
+        """
+        if not tensors and self._batches(samples):
+            assert isinstance(samples, np.ndarray | list)
+            entry = self.binder.entries[self.binder.default]
+            names = [name for name, _ in entry.outputs]
+            for part in self._blocks(entry, {entry.inputs[0].name: samples}, len(samples), None):
+                rows = zip(*(part[t] for _, t in entry.outputs))
+                yield from (dict(zip(names, row)) for row in rows)
+            return
         for bound in self.binder.all(samples):
             entry = self.binder.entries[bound.entry]
             block = self.blocks[entry.subgraph]
@@ -155,8 +179,7 @@ class Executor:
             except KernelError as error:
                 raise CannotRun(f"{block.where(node)}: {error}") from error
             values.update((t, r) for t, r in zip(node.outputs, results) if t >= 0)
-            for position, state in zip(node.states, results[len(node.outputs) :], strict=True):
-                self._states[subgraph, node.inputs[position]] = state
+            self.keep_states(subgraph, node, results)
             if not keep:
                 for tensor in node.last_use:
                     if tensor not in wanted:
@@ -207,7 +230,6 @@ class Executor:
         for each sample. Raises BadSample, CannotRun.
         """
         entry = self.binder.entries[self.binder.default]
-        block = self.blocks[entry.subgraph]
         given = images if isinstance(images, Mapping) else {entry.inputs[0].name: images}
         if set(given) != {i.name for i in entry.inputs}:
             names = ", ".join(repr(i.name) for i in entry.inputs)
@@ -216,35 +238,71 @@ class Executor:
         if len(counts) != 1:
             raise BadSample(f"the arrays hold {sorted(counts)} samples; give the same number each")
         count = counts.pop()
-        whole = [_stacked(i, given[i.name]) for i in entry.inputs]
-        stacked = [a for a in whole if a is not None]
-        if len(stacked) < len(whole):  # as any single sample is adapted
-            bound = [
-                self.binder.bind({n: a[i] for n, a in given.items()}, i).arrays
-                for i in range(count)
-            ]
-            stacked = [np.stack([row[p] for row in bound]) for p in range(len(whole))]
-        inputs = [block.encode(i.tensor, a) for i, a in zip(entry.inputs, stacked)]
-        program = self.program(entry.subgraph)
-        made: dict[int, np.ndarray] = {}
-        if program is not None:
-            from kernels.simd.build import cores
-
-            team = threads or cores()
-            try:
-                made = dict(zip(program.outputs, program.run(count, inputs, team)))
-            except NotCompiled:
-                self._programs[entry.subgraph, False] = None
-        if not made:
-            rows = [
-                self.invoke(entry.subgraph, dict(zip((i.tensor for i in entry.inputs), row)))
-                for row in zip(*inputs)
-            ]
-            made = {t: np.stack([r[t] for r in rows]) for _, t in entry.outputs}
+        if not count:
+            raise BadSample("the arrays hold no samples; give at least one")
+        parts = list(self._blocks(entry, given, count, threads))
+        made = {t: np.concatenate([p[t] for p in parts]) for _, t in entry.outputs}
         return {
             name: a.reshape(-1, *a.shape[2:]) if a.ndim > 1 and a.shape[1] == 1 else a
             for name, a in ((name, made[t]) for name, t in entry.outputs)
         }
+
+    def _batches(self, samples: Any) -> bool:
+        """Whether there are several samples as one array or alike, and the default entry has a
+        program that takes them."""
+        if isinstance(samples, list):
+            forms = {(a.shape, a.dtype) if isinstance(a, np.ndarray) else None for a in samples}
+            several = len(samples) > 1 and len(forms) == 1 and None not in forms
+        else:
+            several = isinstance(samples, np.ndarray) and samples.shape[:1] > (1,)
+        entry = self.binder.entries[self.binder.default]
+        if not several or len(entry.inputs) != 1:
+            return False
+        first = stacked(entry.inputs[0], samples[:1])
+        return first is not None and self.program(entry.subgraph) is not None
+
+    def _blocks(
+        self, entry: Entry, given: Mapping[str, Any], count: int, threads: int | None
+    ) -> Iterator[dict[int, np.ndarray]]:
+        """Outputs of a block of samples after the other: tensor -> array with a row for each."""
+        from kernels.simd.build import cores
+
+        team = threads or cores()
+        size = sum(np.asarray(a[0]).nbytes for a in given.values())
+        step = max(HELD // max(size, 1), LEAST * team)
+        block = self.blocks[entry.subgraph]
+        for first in range(0, count, step):
+            part = {name: a[first : first + step] for name, a in given.items()}
+            arrays = self._ready(entry, part, first)
+            program = self.program(entry.subgraph)
+            inputs = [
+                _encoded(block, i.tensor, a, team, program) for i, a in zip(entry.inputs, arrays)
+            ]
+            made = {i.tensor: a for i, a in zip(entry.inputs, inputs)}
+            if program is not None:
+                try:
+                    ordered = [made[t] for t in program.inputs]
+                    outs = program.run(min(step, count - first), ordered, team)
+                    made |= dict(zip(program.outputs, outs))
+                    yield {t: made[t] for _, t in entry.outputs}
+                    continue
+                except NotCompiled:
+                    self._programs[entry.subgraph, False] = None
+            rows = [self.invoke(entry.subgraph, dict(zip(made, row))) for row in zip(*inputs)]
+            yield {t: np.stack([r[t] for r in rows]) for _, t in entry.outputs}
+
+    def _ready(self, entry: Entry, part: Mapping[str, Any], first: int) -> list[np.ndarray]:
+        """(N, ...) arrays of samples as (N, *shape of the input), each adapted as one alone is."""
+        whole = [stacked(i, part[i.name]) for i in entry.inputs]
+        found = [a for a in whole if a is not None]
+        if len(found) == len(whole):
+            return found
+        count = len(part[entry.inputs[0].name])
+        bound = [
+            self.binder.bind({n: a[i] for n, a in part.items()}, first + i).arrays
+            for i in range(count)
+        ]
+        return [np.stack([row[p] for row in bound]) for p in range(len(whole))]
 
     def call(self, subgraph: int, node: Node, values: Mapping[int, np.ndarray]) -> Call:
         """The operator with its operands' values, as `kernels.ops.compute` takes it."""
@@ -284,6 +342,15 @@ class Executor:
             found = self.blocks[subgraph].tensors[tensor]
             self._states[key] = np.full(found.shape, found.z if found.quantized else 0, found.held)
         return self._states[key]
+
+    def set_state(self, subgraph: int, tensor: int, array: np.ndarray) -> None:
+        """Give a variable tensor this value, from the next invocation on."""
+        self._states[subgraph, tensor] = array
+
+    def keep_states(self, subgraph: int, node: Node, made: Sequence[np.ndarray]) -> None:
+        """Keep the operator's new states, which stand behind its outputs in `made`."""
+        for position, state in zip(node.states, made[len(node.outputs) :], strict=True):
+            self.set_state(subgraph, node.inputs[position], state)
 
     def _run(self, subgraph: int, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Another subgraph, for the operators of control flow."""
@@ -369,14 +436,35 @@ class Block:
         )
 
 
-def _stacked(to: Input, images: np.ndarray) -> np.ndarray | None:
-    """(N, ...) images as (N, 1, ...), where every one is as the input takes it; else None."""
-    array = np.asarray(images)
-    shape = to.shape
-    fits = shape is not None and shape[:1] == (1,) and array.shape[1:] == tuple(shape[1:])
-    if not fits or not (array.dtype == to.dtype or (to.floats and array.dtype == np.float32)):
+def stacked(to: Input, samples: Any) -> np.ndarray | None:
+    """(N, ...) samples as (N, *shape of the input), where each is adapted alike and without looking
+    at its values; else None."""
+    if to.shape is None or -1 in to.shape:
         return None
-    return array[:, None]
+    try:
+        array = np.asarray(samples)
+    except ValueError:  # of several shapes
+        return None
+    if not (array.dtype == to.dtype or (to.floats and array.dtype.kind == "f")):
+        return None
+    shape, have = tuple(to.shape), array.shape[1:]
+    if len(have) < len(shape):
+        have = with_ones(np.empty(have, np.bool_), shape).shape
+    if have != shape:
+        return None
+    array = array.reshape(len(array), *shape)
+    return array if array.dtype == to.dtype else array.astype(np.float32, copy=False)
+
+
+def _encoded(
+    block: Block, tensor: int, samples: np.ndarray, team: int, program: Program | None
+) -> np.ndarray:
+    """`Block.encode` of many samples, by the program's threads."""
+    if program is None or samples.dtype.kind != "f" or min(team, len(samples)) < 2:
+        return block.encode(tensor, samples)
+    shares = np.array_split(samples, team)
+    work = program.workers(team - 1).map(lambda a: block.encode(tensor, a), shares[1:])
+    return np.concatenate([block.encode(tensor, shares[0]), *work])
 
 
 def parameters(graph: Graph, tensor: int) -> Tensor:

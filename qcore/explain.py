@@ -149,7 +149,7 @@ def explain(
         here = ops.resolve(call.on(profile=Profile(path, runtime)))
         try:
             with tracing() as noted:
-                made = ops.compute(here, "reference")
+                made = ops.apply(here, "reference")
         except KernelError as error:
             found.append(PathSteps(path, rule(here), _who(here), (), None, None, str(error)))
             continue

@@ -84,6 +84,11 @@ class Graph:
         """The data of a constant, in its shape."""
         return ts.array(self.model, self.subgraph, tensor)
 
+    @cached_property
+    def ranges(self) -> dict[tuple[object, ...], object]:
+        """Where a planner keeps the ranges of constants that it has read once."""
+        return {}
+
     def spec(self, operator: int) -> OpSpec | None:
         """The OpSpec of an operator, None for one that is not known."""
         return ops.find(self.operators[operator].name)

@@ -6,27 +6,21 @@ with the model.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import tflite_schema as ts
 from kernels import packing
+from kernels.threads import MOST, cores, in_order
 from qcore.errors import BadInput
 from qcore.graph import Graph, graphs
 from qcore.params import Affine, Stats
 from qcore.plan.values import Form, Plan, Step, SubgraphPlan
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 BLOCK = 1 << 18  # values encoded at a time: 1 MB of float32, in the second-level cache
-THREADS = min(4, os.cpu_count() or 1)  # encoders at work on one constant; NumPy lets go of the lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +42,8 @@ class Encoder:
         """Blocks of the stored bytes, in order; may be called again."""
         values = self.graph.constant(self.form.tensor)
         assert values is not None and self.form.rounding is not None
-        return _in_order(self._encode, _blocks(values, self.form), values.size // BLOCK)
+        threads = min(cores(), MOST, values.size // BLOCK)
+        return in_order(self._encode, _blocks(values, self.form), threads)
 
     def _encode(self, block: Block) -> np.ndarray:
         part, params, stats = block
@@ -61,7 +56,7 @@ class Encoder:
         return encoded.reshape(-1).view(np.uint8)
 
 
-Block = tuple[np.ndarray, Affine, "Stats | None"]
+Block = tuple[np.ndarray, Affine, Stats | None]
 
 
 def _blocks(values: np.ndarray, form: Form) -> Iterator[Block]:
@@ -102,25 +97,6 @@ def _merged(values: np.ndarray, params: Affine) -> tuple[np.ndarray, Affine]:
         return values.reshape(shape[0], -1), params
     merged = (prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
     return values.reshape(merged), replace(params, axis=1)
-
-
-def _in_order(
-    function: Callable[[Block], np.ndarray], tasks: Iterable[Block], count: int
-) -> Iterator[np.ndarray]:
-    """function(task) for each task, in order; several at a time where `count` of them are many."""
-    if count < 2 or THREADS < 2:
-        yield from map(function, tasks)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque[Future[np.ndarray]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) > 2 * THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 _SUB_BYTE = {"int4": 4, "int2": 2}

@@ -18,6 +18,7 @@ from kernels import ops
 from kernels.call import Call
 from kernels.errors import KernelError, Undefined
 from kernels.profile import PATHS, Profile
+from kernels.simd import target
 from qcore.errors import BadInput, CannotRun, RuntimeFailed
 from qcore.execute import Block, Executor, Node, as_profile
 
@@ -77,6 +78,9 @@ class PathCheck:
 
     loose: of `tensors`, those behind a float operator that was only held to a bound.
     failed: why the interpreter could not run this path (its message, an abort included), else "".
+    stopped: why our end-to-end run gave no answer where every operator by itself did, else "".
+    by_target: of `tensors`, those that a compiled program made and that are not loose, by the kind
+    of vector code; with several kinds asked for, the whole is run and compared once for each.
     Behind an operator whose result the runtime leaves undefined, nothing is compared end to end.
     """
 
@@ -88,6 +92,8 @@ class PathCheck:
     tensors: Compared
     loose: Compared = Compared()
     failed: str = ""
+    stopped: str = ""
+    by_target: Mapping[str, Compared] = field(default_factory=dict)
 
     @property
     def compared(self) -> Compared:
@@ -100,12 +106,14 @@ class PathCheck:
     @property
     def ok(self) -> bool:
         """Everything that the interpreter computed was computed alike, operator by operator and
-        end to end. What stands behind floats that only had to be within a bound may differ end to
-        end, and a path that the interpreter cannot run is no difference."""
+        end to end, and both compared something. What stands behind floats that only had to be
+        within a bound may differ end to end, what stands behind an undefined operator need not be
+        compared, and a path that the interpreter cannot run is no difference."""
         if self.failed:
             return True
-        whole = self.tensors.differing == self.loose.differing
-        return whole and not self.mismatches and self.compared.elements > 0
+        reached = self.tensors.elements > 0 or any(o.undefined for o in self.operators)
+        whole = self.tensors.differing == self.loose.differing and not self.stopped
+        return reached and whole and not self.mismatches and self.compared.elements > 0
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,7 @@ class Verification:
                 f"{p.tensors.elements:,} elements of all tensors"
             )
             lines += [f"  {line(o)}" for o in p.operators if not o.ok or o.undefined]
+            lines += [f"  end to end: {p.stopped}"] if p.stopped else []
         return "\n".join(lines)
 
     __str__ = table
@@ -177,6 +186,7 @@ def verify(
     *,
     mode: str = "fast",
     signature: str | None = None,
+    targets: Sequence[str] = (),
     time_limit: float | None = None,
     memory_limit: int | None = None,
 ) -> Verification:
@@ -185,8 +195,9 @@ def verify(
     model: path, bytes, Model or quantized model.  samples: any iterable, read once (kept when there
     are several paths); floats for quantized inputs are rounded to them half away.  paths: which of
     "reference", "optimized", "xnnpack".  runtime: "litert", "tensorflow", or both.
-    mode: "fast" or "reference".  The interpreter runs in a child process, one thread, all tensors
-    kept; what it cannot run is a result with its message.
+    mode: "fast" or "reference".  targets: kinds of vector code (kernels.simd.target) with each of
+    which the end-to-end run is compiled; the machine's best.  The interpreter runs in a child
+    process, one thread, all tensors kept; what it cannot run is a result with its message.
     Raises BadInput, BadSample.
     """
     if mode not in ("fast", "reference"):
@@ -195,9 +206,16 @@ def verify(
     profiles = [as_profile(path, name) for name in runtimes for path in paths]
     if not profiles:
         raise BadInput("paths is empty; name at least one")
+    try:
+        named = tuple(target.host_or_named(name).name for name in targets)
+    except KernelError as error:
+        raise BadInput(str(error)) from None
     held = samples if len(profiles) == 1 else list(samples)
     return Verification(
-        tuple(_path(model, held, p, mode, signature, time_limit, memory_limit) for p in profiles)
+        tuple(
+            _path(model, held, p, mode, signature, named, time_limit, memory_limit)
+            for p in profiles
+        )
     )
 
 
@@ -207,12 +225,13 @@ def _path(
     profile: Profile,
     mode: str,
     signature: str | None,
+    targets: Sequence[str],
     time_limit: float | None,
     memory_limit: int | None,
 ) -> PathCheck:
     from qcore.peers import interpreter
 
-    walk = Walk(model, profile, mode, signature)
+    walk = Walk(model, profile, mode, signature, targets)
     theirs = interpreter.run(
         model, walk.encoded(samples), profile.runtime, profile.path, tensors=True,
         signature=signature, time_limit=time_limit, memory_limit=memory_limit,
@@ -233,17 +252,29 @@ def _path(
         walk.tensors,
         walk.loose,
         failed,
+        walk.stopped,
+        walk.by_target,
     )
 
 
 class Walk:
     """Goes through the graph beside the interpreter, one sample after another."""
 
-    def __init__(self, model: Any, profile: Profile, mode: str, signature: str | None):
+    def __init__(
+        self, model: Any, profile: Profile, mode: str, signature: str | None,
+        targets: Sequence[str] = (),
+    ):  # fmt: skip
         self.fed = Executor(model, profile, mode, signature=signature)
-        self.whole = Executor(self.fed.model, profile, mode, signature=signature)
+        # One for each kind of vector code; the first also goes step by step.
+        self.wholes = {
+            name: Executor(self.fed.model, profile, mode, signature=signature)
+            for name in targets or (target.host().name,)
+        }
+        self.whole = next(iter(self.wholes.values()))
+        self.by_target: dict[str, Compared] = {}
         self.found: dict[tuple[int, int], OperatorCheck] = {}
         self.outputs = self.tensors = self.loose = Compared()
+        self.stopped = ""
         self._loose: set[int] = set()  # tensors behind a bound, of the sample at hand
         self._waiting: list[tuple[int, dict[int, np.ndarray]]] = []
 
@@ -269,26 +300,52 @@ class Walk:
         visible = {t: a for t, a in theirs.items() if t < len(block.tensors)} | given
         shown = frozenset(visible)
         self._loose = set()
-        program = self.whole.program(subgraph, keep=True) if block.declares(given) else None
-        if program is not None:
+        if block.declares(given) and any(self._programs(subgraph)):
             for node in block.nodes:
                 self._fed(subgraph, node, visible)
-            try:
-                made = self.whole.invoke(subgraph, given, keep=True)
-            except CannotRun:
-                made = {}  # the operator's own check says why
-            for tensor, array in made.items():
-                if tensor in shown and tensor not in given:
-                    self._add(block, tensor, array, visible[tensor])
+            for name, executor in self.wholes.items():
+                self._end_to_end(name, executor, subgraph, given, visible, shown)
         else:
             self._step_by_step(subgraph, given, visible, shown)
         for tensor in block.variables & shown:
-            self.fed._states[subgraph, tensor] = visible[tensor]
+            self.fed.set_state(subgraph, tensor, visible[tensor])
 
-    def _add(self, block: Block, tensor: int, ours: np.ndarray, theirs: np.ndarray) -> bool:
-        """Count one tensor of the end-to-end run; whether it is equal."""
+    def _programs(self, subgraph: int) -> list[bool]:
+        """Whether each target has a program, all of them made."""
+        made = []
+        for name, executor in self.wholes.items():
+            with target.use(name):
+                made.append(executor.program(subgraph, keep=True) is not None)
+        return made
+
+    def _end_to_end(
+        self, name: str, executor: Executor, subgraph: int, given: Mapping[int, np.ndarray],
+        visible: Mapping[int, np.ndarray], shown: frozenset[int],
+    ) -> None:  # fmt: skip
+        """The whole by one target's program, compared tensor by tensor."""
+        block = executor.blocks[subgraph]
+        try:
+            made = executor.invoke(subgraph, given, keep=True)
+        except CannotRun as error:
+            made = {}
+            checks = (self.found[subgraph, node.number] for node in block.nodes)
+            if not any(c.error or c.undefined for c in checks):  # else it says why
+                self.stopped = str(error)
+        if executor.program(subgraph, keep=True) is None:
+            name = ""  # the file declares other shapes; Python computed it
+        for tensor, array in made.items():
+            if tensor in shown and tensor not in given:
+                self._add(block, tensor, array, visible[tensor], name)
+
+    def _add(
+        self, block: Block, tensor: int, ours: np.ndarray, theirs: np.ndarray, name: str = ""
+    ) -> bool:
+        """Count one tensor of the end-to-end run, made by a target's program or in Python; whether
+        it is equal."""
         compared, _ = compare(ours, theirs)
         self.tensors += compared
+        if name and tensor not in self._loose:
+            self.by_target[name] = self.by_target.get(name, Compared()) + compared
         if tensor in self._loose:
             self.loose += compared
         if tensor in block.graph.outputs:
@@ -312,7 +369,7 @@ class Walk:
             if made is None or not equal:
                 made = self._whole(subgraph, node, ours)
             else:
-                self._keep(self.whole, subgraph, node, made)
+                self.whole.keep_states(subgraph, node, made)
             for tensor, array in zip(node.outputs, made or ()):
                 if tensor >= 0:
                     ours[tensor] = array
@@ -328,7 +385,7 @@ class Walk:
         try:
             call = ops.resolve(self.fed.call(subgraph, node, theirs))
             check = self.found.get((subgraph, node.number)) or describe(block.graph, node, call)
-            made = ops.compute(call, self.fed.mode)
+            made = ops.apply(call, self.fed.mode)
         except (KernelError, CannotRun) as error:
             names = block.graph.output_names(node.number)
             old = self.found.get((subgraph, node.number)) or OperatorCheck(
@@ -339,7 +396,7 @@ class Walk:
             else:
                 self.found[subgraph, node.number] = replace(old, error=str(error))
             return None
-        self._keep(self.fed, subgraph, node, made)
+        self.fed.keep_states(subgraph, node, made)
         tensors = (*node.outputs, *(node.inputs[p] for p in node.states))
         for tensor, array, bound in zip(tensors, made, bounds(call, made), strict=True):
             if tensor < 0:
@@ -363,14 +420,8 @@ class Walk:
             made = ops.compute(self.whole.call(subgraph, node, ours), self.whole.mode)
         except (KernelError, CannotRun):
             return None
-        self._keep(self.whole, subgraph, node, made)
+        self.whole.keep_states(subgraph, node, made)
         return made
-
-    def _keep(
-        self, executor: Executor, subgraph: int, node: Node, made: Sequence[np.ndarray]
-    ) -> None:
-        for position, state in zip(node.states, made[len(node.outputs) :]):
-            executor._states[subgraph, node.inputs[position]] = state
 
 
 def describe(graph: Any, node: Node, call: Call) -> OperatorCheck:

@@ -58,7 +58,7 @@ from tflite_schema.model import (
     stored_bytes,
 )
 from tflite_schema.prune import prune
-from tflite_schema.reader import read, release
+from tflite_schema.reader import path_of, read, release
 from tflite_schema.schema import (
     ActivationFunctionType,
     BuiltinOperator,
@@ -126,6 +126,7 @@ __all__ = [
     "WriteFailed",
     "apply",
     "array",
+    "path_of",
     "prune",
     "read",
     "release",

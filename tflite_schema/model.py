@@ -487,8 +487,14 @@ class SignatureDef(Record):
     subgraph_index: int = 0
 
 
+class _Referable:
+    """With slots, only what names it can be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
-class Model(Record):
+class Model(Record, _Referable):
     """A whole file.
 
     operator_codes is the file's table; writing keeps it and adds what operators need beside it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -36,7 +37,42 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 
 class _Mapping(mmap.mmap):
-    """A read-only mapping made here, whose pages may therefore be given back (see `release`)."""
+    """A read-only mapping made here, whose pages may therefore be given back (see `release`).
+
+    path, state: the file, and what the system said of it when it was mapped.
+    """
+
+    path: str
+    state: tuple[int, ...]
+
+
+def _state(path: str | int) -> tuple[int, ...]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+# id of a model -> the model, and the mapping that it is the whole of.
+_MAPPED: dict[int, tuple[weakref.ref[Model], _Mapping]] = {}
+
+
+def path_of(model: Model) -> str | None:
+    """Where the file lies that `read` mapped `model` from, None for any other model.
+
+    None, too, where that file has been changed, replaced or moved since.
+    """
+    found = _MAPPED.get(id(model))
+    if found is None or found[0]() is not model:
+        return None
+    mapping = found[1]
+    try:
+        return mapping.path if _state(mapping.path) == mapping.state else None
+    except OSError:
+        return None
+
+
+def _remember(model: Model, mapping: _Mapping) -> None:
+    key = id(model)
+    _MAPPED[key] = weakref.ref(model, lambda _: _MAPPED.pop(key, None)), mapping
 
 
 def read(source: Source) -> Model:
@@ -46,8 +82,9 @@ def read(source: Source) -> Model:
     do. Bytes are viewed, not copied. Raises MalformedModel, which names table, field and byte
     offset, if the content is not a valid model, and OSError if the file cannot be read.
     """
+    mapping = None
     if isinstance(source, (str, os.PathLike)):
-        data = _map(source)
+        data, mapping = _map(source)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         data = np.frombuffer(source, np.uint8) if len(source) else np.zeros(0, np.uint8)
     else:
@@ -62,14 +99,18 @@ def read(source: Source) -> Model:
         assert problem is not None
         at = reader.positions.get(id(problem.record), 0)
         raise MalformedModel(problem.what, problem.table, problem.field, at)
+    if mapping is not None:
+        _remember(model, mapping)
     return model
 
 
-def _map(path: str | os.PathLike[str]) -> np.ndarray:
+def _map(path: str | os.PathLike[str]) -> tuple[np.ndarray, _Mapping | None]:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
-            return np.frombuffer(file.read(), np.uint8)  # empty files and pipes cannot be mapped
-        return np.frombuffer(_Mapping(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            return np.frombuffer(file.read(), np.uint8), None  # empty files and pipes have no map
+        mapping = _Mapping(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapping.path, mapping.state = os.path.realpath(path), _state(file.fileno())
+        return np.frombuffer(mapping, np.uint8), mapping
 
 
 def release(array: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from kernels.errors import NoKernel
 from kernels.opspec import OpSpec
 from kernels.profile import OPTIMIZED
 
-__all__ = ["all", "compute", "find", "module", "names", "resolve"]
+__all__ = ["all", "apply", "compute", "find", "module", "names", "resolve"]
 
 MODES = ("fast", "reference", "real")
 
@@ -81,9 +81,12 @@ def compute(call: Call, mode: str = "fast") -> tuple[np.ndarray, ...]:
     Raises NoKernel for an operator or a combination of types that has none, RuntimeRefuses where
     the official runtime stops.
     """
+    return apply(call if mode == "real" or not call.form else resolve(call), mode)
+
+
+def apply(call: Call, mode: str = "fast") -> tuple[np.ndarray, ...]:
+    """`compute` of a call that is resolved."""
     found = module(call.name)
     if found is None or not hasattr(found, "real"):
         raise NoKernel(f"{call.name} has no kernel here")
-    if mode == "real" or not call.form:
-        return found.real(call)
-    return getattr(found, mode)(resolve(call))
+    return getattr(found, mode if call.form else "real")(call)

@@ -19,6 +19,7 @@ from kernels.jit import jit
 from kernels.lut import Function, codes, gather8, gather16, lookup8, lookup16
 from kernels.rounding import half_away
 from kernels.scalar import clip, dbl
+from kernels.scalar import wrap32 as wrap32_scalar
 from kernels.trace import note
 
 EIGHT = ("int8", "uint8")
@@ -179,13 +180,46 @@ def sigmoid_scale(call: Call, lefts: tuple[int, ...]) -> tuple[int, int]:
     return int(multiplier), shift
 
 
-def sigmoid_argument(call: Call, scale: tuple[int, int]) -> np.ndarray:
-    """(x m + half) >> shift, in int32."""
-    multiplier, shift = scale
+class Chords(NamedTuple):
+    """The int16 output by 256 nodes of the logistic function (E52), for an argument d in int32:
+
+        L = chord at |d| in cells of 2^bits, `top` from node 255 on;  v = L - center
+        y = (v + half) >> shift  for d >= 0,   (mirror - v + half - 1) >> shift  below
+
+    half is 2^(shift - 1). The mirror image is one less: ties go down on that side.
+    """
+
+    bits: int
+    top: int
+    center: int
+    mirror: int
+    shift: int
+
+
+def by_chords(call: Call, lefts: tuple[int, ...], p: Chords) -> np.ndarray:
+    """int16 codes to int16 codes; lefts: as `sigmoid_scale`."""
+    multiplier, shift = sigmoid_scale(call, lefts)
     half = (1 << shift) >> 1
     d = wrap32(wrap32(call.x().astype(np.int64) * multiplier) + half) >> shift
     note("argument", d, "E52")
-    return d
+    part, cell = np.abs(d) & ((1 << p.bits) - 1), np.abs(d) >> p.bits
+    nodes = lut.sigmoid_table()
+    low = nodes[np.minimum(cell, 254)]
+    v = (low << p.bits) + part * (nodes[np.minimum(cell + 1, 255)] - low)
+    v = np.where(cell >= 255, p.top, v) - p.center
+    note("value, not yet shifted", v, "E52")
+    half = 1 << (p.shift - 1)
+    return (np.where(d >= 0, v + half, p.mirror - v + half - 1) >> p.shift).astype(np.int16)
+
+
+def by_chords_fast(call: Call, lefts: tuple[int, ...], p: Chords) -> np.ndarray:
+    """`by_chords`, jitted."""
+    x = call.x()
+    out = np.empty(x.shape, np.int16)
+    multiplier, shift = sigmoid_scale(call, lefts)
+    flat = np.ascontiguousarray(x).ravel()
+    _chords(flat, multiplier, shift, lut.sigmoid_table(), p, out.reshape(-1))
+    return out
 
 
 def gather65536(x: np.ndarray, entries: np.ndarray) -> np.ndarray:
@@ -208,6 +242,22 @@ def table_delegated(call: Call, dtypes: tuple[str, ...] = EIGHT) -> bool:
         and delegate.per_tensor(x, y)
         and delegate.takes_shape(x)
     )
+
+
+@jit
+def _chords(x, multiplier, shift, nodes, p, out):
+    before = (np.int64(1) << np.int64(shift)) >> 1
+    after = np.int64(1) << np.int64(p.shift - 1)
+    for i in range(x.size):
+        d = wrap32_scalar(wrap32_scalar(np.int64(x[i]) * multiplier) + before) >> np.int64(shift)
+        a = abs(d)
+        cell = a >> p.bits
+        v = np.int64(p.top)
+        if cell < 255:
+            part = a & ((1 << p.bits) - 1)
+            v = (nodes[cell] << p.bits) + part * (nodes[cell + 1] - nodes[cell])
+        v -= p.center
+        out[i] = (v + after if d >= 0 else p.mirror - v + after - 1) >> p.shift
 
 
 @jit

@@ -19,6 +19,7 @@ SPEC = OpSpec(
     kernels=frozenset({"int8", "int16", "uint8"}),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
     legacy_version=1,
+    static=False,
 )
 
 NUMERICS = (Row("any", "copies (E65)", "as reference", source="assign_variable.cc"),)

@@ -17,6 +17,7 @@ SPEC = OpSpec(
     inputs=(Operand("s0", Role.INDEX), Operand("s1", Role.INDEX)),
     outputs=(Operand("r0", Role.INDEX),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    static=False,
 )
 
 NUMERICS = (Row("plain", "the longer of two axes", "as reference", source="broadcast_args.cc"),)

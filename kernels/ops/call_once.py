@@ -16,6 +16,7 @@ SPEC = OpSpec(
     inputs=(),
     outputs=(),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    static=False,
 )
 
 NUMERICS = (Row("any", "runs a subgraph once", "as reference", source="call_once.cc"),)

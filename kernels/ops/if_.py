@@ -16,6 +16,7 @@ SPEC = OpSpec(
     inputs=(Operand("cond", Role.INDEX), Operand("input", optional=True, variadic=True)),
     outputs=(Operand("output", optional=True, variadic=True),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    static=False,
 )
 
 NUMERICS = (Row("any", "runs one of two subgraphs", "as reference", source="if.cc"),)

@@ -12,13 +12,9 @@ import numpy as np
 from kernels import bounds, gemmlowp, libm
 from kernels.call import Call
 from kernels.errors import RuntimeRefuses
-from kernels.jit import jit
-from kernels.lut import sigmoid_table
 from kernels.numerics import Row
 from kernels.ops import _unary as unary
 from kernels.opspec import Fixed, Operand, OpSpec
-from kernels.scalar import wrap32
-from kernels.trace import note
 
 if TYPE_CHECKING:
     from kernels.simd.program import Lowering
@@ -63,6 +59,8 @@ NUMERICS = (
     ),
 )
 
+CHORDS = unary.Chords(bits=9, top=0x7FFF << 10, center=0, mirror=1 << 25, shift=10)
+
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
     """y = 1 / (1 + exp(-x)), float32; within 2e-7."""
@@ -85,15 +83,7 @@ def reference(call: Call) -> tuple[np.ndarray, ...]:
         return (unary.look_up(call, unary.table(call, _sigmoid, _sigmoid_xnnpack)),)
     if _fixed_point(call):
         return (gemmlowp.logistic(call.x(), 3).astype(np.int16),)
-    d = unary.sigmoid_argument(call, unary.sigmoid_scale(call, (0,)))
-    part, cell = np.abs(d) & 511, np.abs(d) >> 9
-    nodes = sigmoid_table()
-    low = nodes[np.minimum(cell, 254)]
-    y = (low << 9) + part * (nodes[np.minimum(cell + 1, 255)] - low)
-    y = np.where(cell >= 255, 0x7FFF << 10, y)
-    note("value, not yet shifted", y, "E52")
-    # Below 0 the mirror image, one less: ties go down on both sides.
-    return ((np.where(d >= 0, y + 512, (1 << 25) - y + 511) >> 10).astype(np.int16),)
+    return (unary.by_chords(call, (0,), CHORDS),)
 
 
 def fast(call: Call) -> tuple[np.ndarray, ...]:
@@ -103,11 +93,7 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
         return (unary.gather(call, unary.table(call, _sigmoid, _sigmoid_xnnpack)),)
     if _fixed_point(call):
         return (unary.gather65536(call.x(), gemmlowp.logistic_table(3)),)
-    x = call.x()
-    out = np.empty(x.shape, np.int16)
-    multiplier, shift = unary.sigmoid_scale(call, (0,))
-    _loop(np.ascontiguousarray(x).ravel(), multiplier, shift, sigmoid_table(), out.reshape(-1))
-    return (out,)
+    return (unary.by_chords_fast(call, (0,), CHORDS),)
 
 
 def lower(call: Call, to: Lowering) -> None:
@@ -145,17 +131,3 @@ def _sigmoid_xnnpack(x: np.ndarray) -> np.ndarray:
     power = libm.exp64(np.clip(x, -100, 100))
     y = (power / (1 + power)).astype(np.float32)
     return np.where(x > 100, np.float32(1), np.where(x < -100, np.float32(0), y))
-
-
-@jit
-def _loop(x, multiplier, shift, nodes, out):
-    half = (np.int64(1) << np.int64(shift)) >> 1
-    for i in range(x.size):
-        d = wrap32(wrap32(np.int64(x[i]) * multiplier) + half) >> np.int64(shift)
-        a = abs(d)
-        cell = a >> 9
-        if cell >= 255:
-            y = np.int64(0x7FFF << 10)
-        else:
-            y = (nodes[cell] << 9) + (a & 511) * (nodes[cell + 1] - nodes[cell])
-        out[i] = (y + 512 if d >= 0 else (1 << 25) - y + 511) >> 10

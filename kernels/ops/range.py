@@ -23,6 +23,7 @@ SPEC = OpSpec(
     outputs=(Operand("output", Role.INDEX),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
     special=(Special(2, "int64", inputs("int64")),),
+    static=False,
 )
 
 NUMERICS = (Row("plain", "adds delta again and again", "as reference", source="range.cc"),)

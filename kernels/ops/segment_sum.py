@@ -17,6 +17,7 @@ SPEC = OpSpec(
     inputs=(Operand("input"), Operand("segment_ids", Role.INDEX)),
     outputs=(Operand("output"),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    static=False,
 )
 
 NUMERICS = (Row("plain", "adds in order, int32 wrapping", "as reference", source="segment_sum.cc"),)

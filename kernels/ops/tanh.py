@@ -12,13 +12,9 @@ import numpy as np
 from kernels import bounds, gemmlowp, libm
 from kernels.call import Call
 from kernels.errors import RuntimeRefuses
-from kernels.jit import jit
-from kernels.lut import sigmoid_table
 from kernels.numerics import Row
 from kernels.ops import _unary as unary
 from kernels.opspec import Fixed, Operand, OpSpec
-from kernels.scalar import wrap32
-from kernels.trace import note
 
 if TYPE_CHECKING:
     from kernels.simd.program import Lowering
@@ -62,6 +58,9 @@ NUMERICS = (
     ),
 )
 
+# 2 logistic(2 x) - 1: the argument is doubled by the smaller cell.
+CHORDS = unary.Chords(bits=8, top=0xFFFF << 8, center=1 << 23, mirror=0, shift=8)
+
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
     """y = tanh(x), float32; within 3e-7."""
@@ -82,15 +81,7 @@ def reference(call: Call) -> tuple[np.ndarray, ...]:
     left = _fixed_point(call)
     if left is not None:
         return (gemmlowp.tanh(_doubled(call.x(), left), 3).astype(np.int16),)
-    d = unary.sigmoid_argument(call, unary.sigmoid_scale(call, (0, 1)))
-    part, cell = np.abs(d) & 255, np.abs(d) >> 8
-    nodes = sigmoid_table()
-    low = nodes[np.minimum(cell, 254)]
-    y = (low << 8) + part * (nodes[np.minimum(cell + 1, 255)] - low)
-    # 2 s(2x) - 1 with the argument doubled by the smaller cell; the mirror image is one less.
-    y = np.where(cell >= 255, 0xFFFF << 8, y) - (1 << 23)
-    note("value, not yet shifted", y, "E52")
-    return ((np.where(d >= 0, y + 128, -y + 127) >> 8).astype(np.int16),)
+    return (unary.by_chords(call, (0, 1), CHORDS),)
 
 
 def fast(call: Call) -> tuple[np.ndarray, ...]:
@@ -98,14 +89,10 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
     _check(call)
     if call[0].dtype != "int16":
         return (unary.gather(call, unary.table(call, libm.tanh)),)
-    x = call.x()
     left = _fixed_point(call)
     if left is not None:
-        return (unary.gather65536(_doubled(x, left), gemmlowp.tanh_table(3)),)
-    out = np.empty(x.shape, np.int16)
-    multiplier, shift = unary.sigmoid_scale(call, (0, 1))
-    _loop(np.ascontiguousarray(x).ravel(), multiplier, shift, sigmoid_table(), out.reshape(-1))
-    return (out,)
+        return (unary.gather65536(_doubled(call.x(), left), gemmlowp.tanh_table(3)),)
+    return (unary.by_chords_fast(call, (0, 1), CHORDS),)
 
 
 def lower(call: Call, to: Lowering) -> None:
@@ -134,18 +121,3 @@ def _fixed_point(call: Call) -> int | None:
 def _doubled(x: np.ndarray, left: int) -> np.ndarray:
     """x in Q3; saturates."""
     return np.clip(x.astype(np.int64) << left, -32768, 32767).astype(np.int16)
-
-
-@jit
-def _loop(x, multiplier, shift, nodes, out):
-    half = (np.int64(1) << np.int64(shift)) >> 1
-    for i in range(x.size):
-        d = wrap32(wrap32(np.int64(x[i]) * multiplier) + half) >> np.int64(shift)
-        a = abs(d)
-        cell = a >> 8
-        if cell >= 255:
-            y = np.int64(0xFFFF << 8)
-        else:
-            y = (nodes[cell] << 8) + (a & 255) * (nodes[cell + 1] - nodes[cell])
-        y -= 1 << 23
-        out[i] = (y + 128 if d >= 0 else -y + 127) >> 8

@@ -21,6 +21,7 @@ SPEC = OpSpec(
     mlir=True,
     kernels=frozenset({"int8", "int16", "uint8"}),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    static=False,
 )
 
 NUMERICS = _move.rows("copies (E65)", "unique.cc")

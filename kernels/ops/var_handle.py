@@ -17,6 +17,7 @@ SPEC = OpSpec(
     outputs=(Operand("resource_id", Role.INDEX),),
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
     legacy_version=1,
+    static=False,
 )
 
 NUMERICS = (Row("any", "the variable's name", "as reference", source="var_handle.cc"),)

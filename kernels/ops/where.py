@@ -23,6 +23,7 @@ SPEC = OpSpec(
     versions={"float32": 2, "int8": 2, "int16": 2, "uint8": 2},
     legacy_version=1,
     special=(Special(1, "bool", inputs("bool")),),
+    static=False,
 )
 
 NUMERICS = _move.rows("looks at bare integers", "where.cc", forms=_move.EIGHT)

@@ -17,6 +17,7 @@ SPEC = OpSpec(
     outputs=(Operand("output", variadic=True),),
     tie=Tie.NONE,
     versions={"float32": 1, "int8": 1, "int16": 1, "uint8": 1},
+    static=False,
 )
 
 NUMERICS = (Row("any", "runs subgraphs in turn", "as reference", source="while.cc"),)

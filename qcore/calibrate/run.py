@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 import tflite_schema as ts
+from kernels.threads import cores
 from qcore.binding import Binder, Bound
 from qcore.calibrate.calibration import Calibration, fingerprint
 from qcore.calibrate.collect import Found, Setting
@@ -204,7 +205,7 @@ def _workers(
     One thread for each interpreter: the plain kernels split their sums by thread, and which kernels
     XNNPACK leaves to them differs by model. Samples are spread over workers instead.
     """
-    workers = min(threads or _cores(), MOST_WORKERS)
+    workers = min(threads or cores(), MOST_WORKERS)
     budget = FREE_BYTES if threads is None else ASKED_BYTES
     workers = min(workers, 1 + budget // _worker_bytes(programs.model))
     if observer.kernel_threads is not None or (programs.stateful and state == "keep"):
@@ -274,13 +275,6 @@ def _check(nonfinite: str | None, state: str, threads: int | None, limit: int | 
         raise BadInput(f"threads is {threads}; give at least 1")
     if limit is not None and limit < 1:
         raise BadInput(f"limit is {limit}; give at least 1")
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def _worker_bytes(model: ts.Model) -> int:

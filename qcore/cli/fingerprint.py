@@ -8,6 +8,7 @@ import typer
 
 from qcore.cli import shared
 
+_WIDE = 120  # columns of a terminal with room for operator and form on one line
 EXAMPLE = "Example: qcore fingerprint --runtime litert --operator CONV_2D --operator ADD"
 
 
@@ -52,18 +53,18 @@ def command(
     if json:
         shared.print_json(found.to_json())
         raise typer.Exit(1 if found.surprises else 0)
-    table = shared.table(
-        "operator", "form", "path", "rule", "compared", "decided by", "refused",
-        right=("compared", "decided by", "refused"),
-    )  # fmt: skip
+    console = shared.console()
+    between = "\n" if console.width < _WIDE else " "
+    table = shared.table("operator, form", "path", "rule", "decided by", right=("decided by",))
     for t in found.surprises if changed else found.traits:
         style = "bold red" if t.surprising else ""
+        refused = f"\n{t.refused} refused" if t.refused else ""
         table.add_row(
-            Text(t.operator), Text(t.form), t.path, Text(describe(t), style=style),
-            f"{t.compared:,}", f"{t.decided:,}", str(t.refused) if t.refused else "",
+            Text(f"{t.operator}{between}{t.form}"), t.path, Text(describe(t), style=style),
+            f"{t.decided:,} of {t.compared:,}{refused}",
         )  # fmt: skip
     shared.show(
-        shared.console(),
+        console,
         f"{found.runtime} {found.version}",
         table,
         f"{len(found.surprises)} of {len(found.traits)} rows are not as documented",

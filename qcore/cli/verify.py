@@ -11,7 +11,7 @@ from qcore.cli import shared
 from qcore.cli.groups import Data, takes
 
 if TYPE_CHECKING:
-    from qcore.verify import PathCheck, Verification
+    from qcore.verify import Compared, PathCheck, Verification
 
 EXAMPLE = "Example: qcore verify int8.tflite --data test.npz --std 255 --limit 8"
 _SHOWN = 20
@@ -72,19 +72,17 @@ def show(found: Verification, operators: bool = False) -> None:
     """The result as tables on standard output."""
     from rich.text import Text
 
-    sums = shared.table(
-        "runtime", "path", "samples", "operators", "by XNNPACK", "elements", "differ",
-        "end to end: outputs", "differ", "all tensors", "differ",
-        right=("samples", "operators", "by XNNPACK", "elements", "differ", "end to end: outputs",
-               "all tensors"),
+    numbers = (
+        "samples", "operators\n(XNNPACK)", "differ:\neach operator", "end to end:\noutputs",
+        "end to end:\nall tensors",
     )  # fmt: skip
+    sums = shared.table("path", *numbers, right=numbers)
     for p in found.paths:
-        c = p.compared
+        taken = sum(o.delegated for o in p.operators)
         sums.add_row(
-            p.runtime, p.path, str(p.samples), str(len(p.operators)),
-            str(sum(o.delegated for o in p.operators)), f"{c.elements:,}", f"{c.differing:,}",
-            f"{p.outputs.elements:,}", f"{p.outputs.differing:,}", f"{p.tensors.elements:,}",
-            f"{p.tensors.differing:,}",
+            f"{p.runtime} {p.path}", str(p.samples),
+            f"{len(p.operators)} ({taken})" if taken else str(len(p.operators)),
+            *map(_differing, (p.compared, p.outputs, p.tensors)),
         )  # fmt: skip
     wrong = shared.table("path", "operator", "what", title="differences")
     for p, o in found.mismatches[:_SHOWN]:
@@ -101,10 +99,11 @@ def show(found: Verification, operators: bool = False) -> None:
         for p in found.paths for o in p.operators if o.undefined
     ]  # fmt: skip
     failed = [f"{p.runtime} {p.path} not run: {p.failed}" for p in found.paths if p.failed]
+    stopped = [f"{p.runtime} {p.path} end to end: {p.stopped}" for p in found.paths if p.stopped]
     bounded = sum(p.compared.bounded for p in found.paths)
     closing = f"equal: {found.compared:,} elements compared, none differs"
     if not found.ok:
-        closing = f"not equal: {sum(p.compared.differing for p in found.paths):,} elements differ"
+        closing = f"not equal: {_difference(found)}"
     if failed:
         closing += f"; {len(failed)} of {len(found.paths)} paths were not run"
     if not found.compared:
@@ -119,15 +118,29 @@ def show(found: Verification, operators: bool = False) -> None:
         f"{left} more; --json has all" if left > 0 else None,
         *map(Text, undefined),
         *map(Text, failed),
+        *map(Text, stopped),
         Text(closing, style="green" if found.ok else "bold red"),
     )
+
+
+def _differing(c: Compared) -> str:
+    return f"{c.differing:,} of {c.elements:,}"
+
+
+def _difference(found: Verification) -> str:
+    """What makes it not ok: operators, else what only the end-to-end run shows."""
+    if found.mismatches:
+        return f"{sum(p.compared.differing for p in found.paths):,} elements differ"
+    wrong = sum(p.tensors.differing - p.loose.differing for p in found.paths)
+    whole = f"{wrong:,} elements differ" if wrong else "there is no answer to compare"
+    return f"end to end {whole}; every operator by itself is equal"
 
 
 def _operators(p: PathCheck) -> Any:
     """One row for each kind of operator: name, form and rule."""
     made = shared.table(
-        "operator", "form", "rule", "count", "elements", "differ", "largest",
-        right=("count", "elements", "differ", "largest"), title=f"{p.runtime} {p.path}",
+        "operator", "form", "rule", "count", "differ",
+        right=("count", "differ"), title=f"{p.runtime} {p.path}",
     )  # fmt: skip
     kinds: Counter[tuple[str, str, str]] = Counter()
     sums: dict[tuple[str, str, str], Any] = {}
@@ -138,8 +151,6 @@ def _operators(p: PathCheck) -> Any:
         sums[key] = sums[key] + o.compared if key in sums else o.compared
     for key, count in sorted(kinds.items()):
         c = sums[key]
-        made.add_row(
-            *key, str(count), f"{c.elements:,}", f"{c.differing:,}",
-            f"{c.largest:g}" if c.differing else "",
-        )  # fmt: skip
+        largest = f"\nby up to {c.largest:g}" if c.differing else ""
+        made.add_row(*key, str(count), _differing(c) + largest)
     return made

@@ -49,7 +49,8 @@ def installed(runtime: str) -> bool:
 def as_file(model: Any) -> Iterator[str]:
     """A path to the model: the given one, or a temporary file with its bytes.
 
-    model: a path, bytes, a tflite_schema Model, or anything with `to_bytes()`.
+    model: a path, bytes, a tflite_schema Model, or anything with `to_bytes()`. A Model that is what
+    a file holds needs no other.
     """
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
@@ -57,14 +58,18 @@ def as_file(model: Any) -> Iterator[str]:
             raise BadInput(f"no model file at {path}; check the path")
         yield str(path.resolve())
         return
+    import tflite_schema as ts
+
+    if isinstance(model, ts.Model) and (known := ts.path_of(model)) is not None:
+        yield known
+        return
     with tempfile.TemporaryDirectory(prefix="qcore-") as folder:
         target = Path(folder) / "model.tflite"
         if isinstance(model, (bytes, bytearray, memoryview)):
             target.write_bytes(model)
         elif hasattr(model, "subgraphs"):
-            import tflite_schema as ts
-
-            ts.write(model, target)
+            with open(target, "wb") as stream:  # for us alone: no need to wait for the disk
+                ts.write(model, stream)
         elif hasattr(model, "to_bytes"):
             target.write_bytes(model.to_bytes())
         else:

@@ -6,16 +6,18 @@ So that a float model and its quantized forms can be given the same samples and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-import tflite_schema as ts
-from kernels import affine, ranges
-from qcore.binding import Binder, Entry
+from kernels.call import Tensor
+from qcore.binding import Binder, Entry, Input
+from qcore.execute import Block, parameters
+from qcore.graph import graphs
 from qcore.peers.interpreter import read_model, run
 
-_INTEGERS = {ts.TensorType.INT8, ts.TensorType.UINT8, ts.TensorType.INT16}
+_INTEGERS = ("int8", "uint8", "int16")
 
 
 def run_real(
@@ -23,11 +25,13 @@ def run_real(
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Outputs of the official interpreter in real units, in the order of the entry's outputs.
 
-    model, options: as `interpreter.run`.  samples: as for the float model; float32 values of
-    quantized inputs are rounded half away to the input's own scale and zero point.
+    model, options: as `interpreter.run`.  samples: as for the float model, integers too are real
+    values; what goes to quantized inputs is rounded half away to their scale and zero point.
     """
     loaded = read_model(model)
-    binder = Binder(_as_float(loaded), signature)
+    blocks = tuple(Block(graph, "fast") for graph in graphs(loaded))
+    binder = Binder(loaded, signature)
+    binder.entries = tuple(_real(entry, blocks[entry.subgraph]) for entry in binder.entries)
     named = any(entry.name is not None for entry in binder.entries)
     entries: list[Entry] = []
 
@@ -35,48 +39,30 @@ def run_real(
         for bound in binder.all(samples):
             entry = binder.entries[bound.entry]
             entries.append(entry)
-            arrays = tuple(
-                encode(loaded.subgraphs[entry.subgraph].tensors[i.tensor], array)
-                for i, array in zip(entry.inputs, bound.arrays)
-            )
+            block = blocks[entry.subgraph]
+            arrays = tuple(block.encode(i.tensor, a) for i, a in zip(entry.inputs, bound.arrays))
             yield (entry.name, arrays) if named else arrays
 
     for outputs in run(model, encoded(), signature=signature, **options):
         entry = entries.pop(0)
-        tensors = loaded.subgraphs[entry.subgraph].tensors
-        yield tuple(decode(tensors[t], outputs[name]) for name, t in entry.outputs)
+        yield tuple(_decoded(blocks[entry.subgraph], t, outputs[name]) for name, t in entry.outputs)
 
 
-def encode(tensor: ts.Tensor, real: np.ndarray) -> np.ndarray:
-    """Real values as the tensor stores them; unchanged for a tensor that is not quantized."""
-    found = _parameters(tensor)
-    if found is None:
-        return real
-    return affine.quantize(real, *found, ranges.NAMED[ts.TensorType(tensor.type).name.lower()])
+def _real(entry: Entry, block: Block) -> Entry:
+    """The entry with inputs of float32 in the place of quantized ones."""
+
+    def taken(i: Input) -> Input:
+        return i if _quantized(block, i.tensor) is None else replace(i, dtype=np.float32)
+
+    return replace(entry, inputs=tuple(map(taken, entry.inputs)))
 
 
-def decode(tensor: ts.Tensor, stored: np.ndarray) -> np.ndarray:
-    """Stored integers as real values; unchanged for a tensor that is not quantized."""
-    found = _parameters(tensor)
-    return stored if found is None else affine.dequantize(stored, *found)
+def _decoded(block: Block, tensor: int, stored: np.ndarray) -> np.ndarray:
+    found = _quantized(block, tensor)
+    return stored if found is None else replace(found, data=stored).real()
 
 
-def _parameters(tensor: ts.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scale and zero point of a tensor of 8 or 16 bit integers, None where it has none."""
-    found = tensor.quantization
-    if tensor.type not in _INTEGERS or found is None or found.scale is None or not found.scale.size:
-        return None
-    zero_point = np.zeros(1, np.int64) if found.zero_point is None else found.zero_point
-    return found.scale[0], zero_point[0]
-
-
-def _as_float(model: ts.Model) -> ts.Model:
-    """The model with quantized inputs declared float32, for binding real samples."""
-    subgraphs = []
-    for graph in model.subgraphs:
-        tensors = list(graph.tensors)
-        for i in graph.inputs:
-            if _parameters(tensors[i]) is not None:
-                tensors[i] = tensors[i].replace(type=ts.TensorType.FLOAT32)
-        subgraphs.append(graph.replace(tensors=tuple(tensors)))
-    return model.replace(subgraphs=tuple(subgraphs))
+def _quantized(block: Block, tensor: int) -> Tensor | None:
+    """Parameters of a tensor of 8 or 16 bit integers that has a scale, else None."""
+    found = parameters(block.graph, tensor)
+    return found if found.quantized and found.dtype in _INTEGERS else None

@@ -10,6 +10,7 @@ import tflite_schema as ts
 from kernels import ranges, reductions
 from kernels.opspec import Role
 from kernels.ranges import IntRange
+from kernels.threads import MOST, cores, in_order
 from qcore.errors import BadRecipe, BadStatistics
 from qcore.granularity import Granularity
 from qcore.graph import Graph
@@ -19,7 +20,7 @@ from qcore.recipe import Recipe, Setting
 from qcore.schemes.base import Scheme
 
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
-STATS_BYTES = 1 << 24  # of a constant read before its pages are given back
+STATS_BYTES = 1 << 22  # of a constant read before its pages are given back
 HUGE = 1e36  # from here on products of two scales leave float32
 
 
@@ -134,30 +135,41 @@ def choose(scheme: Scheme, stats: Stats, q: IntRange, what: str, axis: int | Non
     return Affine(params.scale, params.zero_point, axis)
 
 
+def stats_of(graph: Graph, tensor: int, axis: int | None) -> Stats:
+    """`constant_stats` of a constant of the graph, read from the file once."""
+    record = graph.tensors[tensor]
+    key = (record.buffer, record.shape, axis)
+    found = graph.ranges.get(key)
+    if found is None:
+        values = graph.constant(tensor)
+        assert values is not None
+        found = graph.ranges[key] = constant_stats(values, axis)
+    assert isinstance(found, Stats)
+    return found
+
+
 def constant_stats(values: np.ndarray, axis: int | None) -> Stats:
     """Range of a constant, per tensor (axis None) or of each slice of an axis, in one pass.
 
-    A large constant is read in slices along its first axis, and the mapped pages behind each are
-    given back, so that memory does not grow with the model.
+    A large constant is read in slices along its first axis, by as many threads as there are cores,
+    and the mapped pages behind each are given back, so that memory does not grow with the model.
     """
     groups = 1 if axis is None else values.shape[axis]
     count = values.size // max(1, groups)
-    if values.nbytes <= STATS_BYTES:
-        lo, hi = reductions.min_max(values, axis)
-        ts.release(values)
-        return Stats(lo, hi, count)
     if axis is None:
         values = values.reshape(-1)
     elif axis > 0:
         before, after = values.shape[:axis], values.shape[axis + 1 :]
         values, axis = values.reshape(prod(before), groups, prod(after)), 1
-    step = max(1, len(values) * STATS_BYTES // values.nbytes)
-    parts = []
-    for start in range(0, len(values), step):
-        part = values[start : start + step]
-        parts.append(reductions.min_max(part, axis))
+
+    def extremes(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = reductions.min_max(part, axis)
         ts.release(part)
-    lows, highs = zip(*parts)
+        return found
+
+    step = max(1, len(values) * STATS_BYTES // max(1, values.nbytes))
+    slices = [values[start : start + step] for start in range(0, len(values), step)] or [values]
+    lows, highs = zip(*in_order(extremes, slices, min(cores(), MOST, len(slices))))
     if axis == 0:
         return Stats(np.concatenate(lows), np.concatenate(highs), count)
     return Stats(np.minimum.reduce(lows), np.maximum.reduce(highs), count)
@@ -194,7 +206,7 @@ def constant_form(
     assert values is not None, f"{what} has no data"
     by = axis_of(found.granularity, axis, values, what)
     if stats is None:
-        stats = constant_stats(values, by)
+        stats = stats_of(graph, tensor, by)
     if q is None:
         q = int_range(found.dtype, found.scheme.symmetric, what)
     params = choose(found.scheme, stats, q, what, by)

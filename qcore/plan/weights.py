@@ -145,7 +145,7 @@ class _Weights:
         form = self.forms[f]
         values = self.graph.constant(form.tensor)
         assert values is not None
-        stats = common.constant_stats(values, None)
+        stats = common.stats_of(self.graph, form.tensor, None)
         beyond = 0
         if (np.abs([stats.lo, stats.hi]) > FLOAT16_MAX).any():
             beyond = int(np.count_nonzero(np.abs(values) > FLOAT16_MAX))

@@ -1,16 +1,16 @@
 """Our kernels against an official runtime, on random models of one operator.
 
 python -m qcore.testing.conformance [--op ADD ...] [--form int8 ...] [--path P] [--runtime R]
+                                    [--targets all]
 
-Each row is an operator, a form, a path and a runtime. Stateful operators are invoked twice. A row
-in which anything differs is not ok, unless it is a known difference (KNOWN), and then it must
-differ.
+Each row is an operator, a form, a path and a runtime: its `reference` and `fast`, and the kernels
+that its `lower` compiles for each target. Stateful operators are invoked twice. A row in which
+anything differs is not ok, unless it is a known difference (KNOWN), and then it must differ.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,14 +26,18 @@ from kernels import ops
 from kernels.call import Call
 from kernels.errors import KernelError
 from kernels.profile import PATHS, RUNTIMES, Profile
+from kernels.simd import target
+from kernels.simd.build import CompilerFailed
+from kernels.simd.program import Plan
 from qcore.errors import RuntimeFailed
 from qcore.peers.child import Child, Items
-from qcore.testing import models
+from qcore.testing import lowered, measured, models
 from qcore.testing.cases import generators, make
 from qcore.testing.draw import Draw
 
 MODES = ("reference", "fast")
 MORE = 4
+HELD = 1 << 28  # bytes of inputs and answers that wait for their kernels
 # (operator, form, path, runtime) -> why the integers differ, where we know no rule that makes them.
 KNOWN: dict[tuple[str, str, str, str], str] = {
     ("SUM", "int16", "reference", runtime): "half of the output stays as memory happened to be"
@@ -52,6 +56,25 @@ class Case:
 
 
 @dataclass
+class Kernels:
+    """What compiled kernels of one target showed. calls: that are lowered.  compared, differing:
+    their output elements.  seeds: of calls that differ."""
+
+    calls: int = 0
+    compared: int = 0
+    differing: int = 0
+    seeds: list[int] = field(default_factory=list)
+
+    def __add__(self, other: Kernels) -> Kernels:
+        return Kernels(
+            self.calls + other.calls,
+            self.compared + other.compared,
+            self.differing + other.differing,
+            self.seeds + other.seeds,
+        )
+
+
+@dataclass
 class Row:
     """What one (operator, form, path, runtime) showed.
 
@@ -59,7 +82,7 @@ class Row:
     refused: models that the runtime would not run, with its first message.  agreed: of those,
     models that our kernels refuse too.  taken: models that XNNPACK took; mistaken: seeds where
     `delegated` said otherwise.  seeds: those that differ.  ours: messages where the runtime
-    answered and we did not.
+    answered and we did not.  kernels: by target, for the targets that were asked for.
     """
 
     operator: str
@@ -78,6 +101,7 @@ class Row:
     mistaken: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
+    kernels: dict[str, Kernels] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -87,6 +111,7 @@ class Row:
     def equal(self) -> bool:
         """Nothing differs, and something was compared or the runtime has no such kernel."""
         wrong = self.differing or self.ours or self.mistaken
+        wrong = wrong or any(k.differing for k in self.kernels.values())
         return not wrong and (self.compared > 0 or self.refused == self.models > 0)
 
     @property
@@ -102,6 +127,8 @@ class Row:
         self.message = self.message or other.message
         for name in ("mistaken", "seeds", "ours"):
             getattr(self, name).extend(getattr(other, name))
+        for name, found in other.kernels.items():
+            self.kernels[name] = self.kernels.get(name, Kernels()) + found
 
     def add(self, case: Case, answer: Any, modes: Sequence[str] = MODES) -> None:
         """Compare one model's answer, or count its refusal."""
@@ -144,6 +171,72 @@ class Row:
         if found:
             self.differing += found
             self.seeds.append(case.number)
+
+    def add_compiled(
+        self, name: str, case: Case, plan: Plan, theirs: Sequence[np.ndarray]
+    ) -> None:  # fmt: skip
+        """Compare what the plan's kernels make; name: of the target, which is in use."""
+        found = Kernels(1)
+        try:
+            ours = lowered.run(case.call, lowered.finish(case.call, plan))
+        except CompilerFailed as error:
+            self.ours.append(f"seed {case.number}, {name}: {error}")
+            return
+        for a, b in zip(ours, theirs, strict=True):
+            found.compared += b.size
+            found.differing += int(np.count_nonzero(~same(a, b)))
+        if found.differing:
+            found.seeds.append(case.number)
+        self.kernels[name] += found
+
+
+class Compiling:
+    """Calls with their answers, waiting for compiled kernels, so that a child compiles many."""
+
+    def __init__(self, targets: Sequence[str]):
+        self.targets = tuple(targets)
+        self._waiting: list[tuple[Row, Case, list[np.ndarray]]] = []
+        self._held = 0
+
+    def add(self, row: Row, case: Case, answer: Any) -> None:
+        if isinstance(answer, str) or not self.targets:
+            return
+        for name in self.targets:
+            row.kernels.setdefault(name, Kernels())
+        theirs = answer[0][: len(case.call.outputs)]
+        self._waiting.append((row, case, theirs))
+        self._held += sum(a.nbytes for a in (*theirs, *models.arrays(case.call)))
+        if self._held > HELD:
+            self.finish()
+
+    def finish(self) -> None:
+        """Compile, compute and compare what waits."""
+        for name in self.targets:
+            with target.use(name):
+                planned = [
+                    (row, case, theirs, plan)
+                    for row, case, theirs in self._waiting
+                    if (plan := _planned(row, case, theirs)) is not None
+                ]
+                try:
+                    lowered.compile_all(plan for *_, plan in planned)
+                except CompilerFailed:
+                    pass  # the row whose kernel it is says so
+                for row, case, theirs, plan in planned:
+                    row.add_compiled(name, case, plan, theirs)
+        self._waiting.clear()
+        self._held = 0
+
+
+def _planned(row: Row, case: Case, theirs: Sequence[np.ndarray]) -> Plan | None:
+    """None where a program would compute the call in Python."""
+    try:
+        return lowered.plan(case.call, theirs)
+    except KernelError:
+        return None
+    except AssertionError as error:
+        row.ours.append(f"seed {case.number}: {error}")
+        return None
 
 
 def repeats(call: Call) -> int:
@@ -205,15 +298,16 @@ def answers(cases: Iterable[Case], profile: Profile) -> Iterator[tuple[Case, Any
 
 def rows(
     profile: Profile, wanted: Sequence[tuple[str, str]], seeds: Sequence[int], size: int,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = MODES, compiling: Compiling | None = None,
 ) -> Iterator[Row]:  # fmt: skip
-    """A row for each (operator, form), as it is complete."""
-    return _rows(profile, [(o, f, seeds) for o, f in wanted], size, modes)
+    """A row for each (operator, form), as it is complete; compiled kernels are still to come where
+    `compiling` is given."""
+    return _rows(profile, [(o, f, seeds) for o, f in wanted], size, modes, compiling)
 
 
 def _rows(
     profile: Profile, wanted: Iterable[tuple[str, str, Sequence[int]]], size: int,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = MODES, compiling: Compiling | None = None,
 ) -> Iterator[Row]:  # fmt: skip
     """The same with seeds of its own for each row."""
     cases = (
@@ -228,24 +322,30 @@ def _rows(
                 yield row
             row = Row(case.operator, case.form, profile.path, profile.runtime)
         row.add(case, answer, modes)
+        if compiling is not None:
+            compiling.add(row, case, answer)
     if row is not None:
         yield row
 
 
 def _share(
-    profile: Profile, wanted: Sequence[tuple[str, str]], seeds: range, outputs: int
-) -> list[Row]:
+    profile: Profile, wanted: Sequence[tuple[str, str]], seeds: range, outputs: int,
+    targets: Sequence[str],
+) -> list[Row]:  # fmt: skip
     """Rows with at least `outputs` elements, where some more models (MORE times as many at most)
     make so many."""
     size = -(-outputs // len(seeds))
-    found = list(rows(profile, wanted, seeds, size))
+    compiling = Compiling(targets)
+    found = list(rows(profile, wanted, seeds, size, compiling=compiling))
     short = {(r.operator, r.form): r for r in found if 0 < r.compared < outputs}
     further = []
     for key, row in short.items():
         lacking = min(1.6 * (outputs / row.compared - 1), MORE)
         more = max(1, round(len(seeds) * lacking))
         further.append((*key, range(seeds.stop, seeds.stop + more)))
-    for extra in _rows(profile, further, size):
+    extras = list(_rows(profile, further, size, compiling=compiling))
+    compiling.finish()
+    for extra in extras:
         short[extra.operator, extra.form].merge(extra)
     return found
 
@@ -258,6 +358,8 @@ def line(r: Row) -> str:
     )
     if r.path == "xnnpack":
         text += f" by XNNPACK {r.taken}"
+    if r.kernels:
+        text += _compiled_words(r)
     if r.differing:
         text += f" (largest {r.largest:g}; seeds {r.seeds[:5]})"
     if r.mistaken:
@@ -269,6 +371,22 @@ def line(r: Row) -> str:
     return text
 
 
+def _compiled(r: Row) -> int:
+    """Calls of all targets."""
+    return sum(k.calls for k in r.kernels.values())
+
+
+def _compiled_words(r: Row) -> str:
+    """Targets with the same counts share their words."""
+    said: dict[str, list[str]] = {}
+    for name, k in r.kernels.items():
+        if k.calls:
+            seeds = f" (seeds {k.seeds[:5]})" if k.seeds else ""
+            words = f"{k.calls} calls, {k.compared:,} outputs differ {k.differing:,}{seeds}"
+            said.setdefault(words, []).append(name)
+    return " compiled: " + ("; ".join(f"{' '.join(t)} {w}" for w, t in said.items()) or "none")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m qcore.testing.conformance", description=__doc__.splitlines()[0]
@@ -277,6 +395,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--form", nargs="+", help="forms (all)")
     parser.add_argument("--path", nargs="+", choices=PATHS, default=list(PATHS))
     parser.add_argument("--runtime", nargs="+", choices=list(RUNTIMES), default=list(RUNTIMES))
+    parser.add_argument(
+        "--targets", nargs="*", choices=["all", *target.TARGETS], default=[target.host().name],
+        help="vector code to compile kernels for; all: what this machine runs; none: no kernels",
+    )  # fmt: skip
     parser.add_argument("--models", type=int, default=30, help="random models a row")
     parser.add_argument(
         "--outputs", type=int, default=200_000, help="output elements a row, at least"
@@ -293,6 +415,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not wanted:
         print("no operator and form of that name; nothing was compared", file=sys.stderr)
         return 2
+    targets = target.available() if "all" in given.targets else tuple(given.targets)
+    if absent := set(targets) - set(target.available()):
+        print(f"this machine does not run {', '.join(sorted(absent))}", file=sys.stderr)
+        return 2
     began = time.monotonic()
     seeds = range(given.seed, given.seed + given.models)
     profiles = [Profile(path, runtime) for runtime in given.runtime for path in given.path]
@@ -301,7 +427,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: list[Row] = []
     with ProcessPoolExecutor(given.jobs) as pool:
         work = [
-            pool.submit(_share, p, s, seeds, given.outputs) for p in profiles for s in shares if s
+            pool.submit(_share, p, s, seeds, given.outputs, targets)
+            for p in profiles
+            for s in shares
+            if s
         ]
         for part in work:
             for row in part.result():
@@ -315,6 +444,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{sum(r.compared for r in found):,} outputs compared, {len(bad)} rows not as they should "
         f"be, {seconds:.0f} s"
     )
+    for name in targets:
+        k = sum((r.kernels[name] for r in found if name in r.kernels), Kernels())
+        print(
+            f"compiled kernels, {name}: {k.calls:,} calls, {k.compared:,} outputs compared, "
+            f"{k.differing:,} differ"
+        )
+    if none := [r for r in found if targets and r.compared and not _compiled(r)]:
+        print(f"{len(none)} rows have no call that is compiled")
     for row in bad:
         print(line(row))
     if given.json:
@@ -325,15 +462,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _save(path: Path, found: Sequence[Row], seconds: float) -> None:
     from importlib import metadata
 
-    from tflite_schema import files
-
     names = ("tflite-qcore", "numpy", "numba", "ai-edge-litert", "tensorflow")
     packages = {name: metadata.version(name) for name in names}
     kept = ("models", "ties", "compared", "differing", "refused", "taken")
     key = ("operator", "form", "path", "runtime")
-    table = [{**dict(zip(key, r.key)), **{k: getattr(r, k) for k in kept}} for r in found]
+    table: list[dict[str, Any]] = [
+        {**dict(zip(key, r.key)), **{k: getattr(r, k) for k in kept}} for r in found
+    ]
+    for row, r in zip(table, found):
+        row["kernels"] = {n: [k.calls, k.compared, k.differing] for n, k in r.kernels.items()}
     data = {"packages": packages, "seconds": round(seconds), "rows": table}
-    files.replace(path, ((json.dumps(data, indent=0) + "\n").encode(),))
+    measured.save(path, data)
 
 
 if __name__ == "__main__":

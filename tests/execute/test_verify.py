@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import qcore
 import tflite_schema as ts
 from kernels import ops
+from kernels.simd import target
 from qcore.cli import invoke
-from qcore.errors import BadInput
-from qcore.verify import Compared, compare
+from qcore.errors import BadInput, CannotRun
+from qcore.execute import Executor
+from qcore.verify import Compared, OperatorCheck, PathCheck, compare
 from tests.execute.models import counter, dense
 
 
@@ -51,6 +55,67 @@ def test_a_wrong_kernel_is_found_where_it_is(samples, wrong):
     assert first.compared.largest == 1
     assert check.paths[0].outputs.elements == 20  # end to end by other kernels: the compiled ones
     assert "FULLY_CONNECTED 0 (y0): 4 of 20 differ, by up to 1" in check.table()
+
+
+@pytest.fixture
+def wrong_program(monkeypatch):
+    """A compiled form that packs another bias than the operator's."""
+    right = ops.module("FULLY_CONNECTED").lower
+
+    def lower(call, to):
+        x, w, bias = call.inputs
+        right(call.on(inputs=(x, w, replace(bias, data=bias.data + 100))), to)
+
+    monkeypatch.setattr(ops.module("FULLY_CONNECTED"), "lower", lower)
+
+
+def test_a_wrong_program_is_found_end_to_end(samples, wrong_program):
+    check = qcore.verify(dense(), samples, paths=("reference",))
+    (path,) = check.paths
+    assert not check.mismatches and path.compared.differing == 0
+    assert path.outputs.differing > 0 and path.tensors.differing > path.outputs.differing
+    assert not path.ok and not check.ok
+
+
+def test_a_program_that_stops_is_not_ok(samples, monkeypatch):
+    def invoke(*args, **more):
+        raise CannotRun("the second operator has no answer")
+
+    monkeypatch.setattr(Executor, "invoke", invoke)
+    check = qcore.verify(dense(), samples, paths=("reference",))
+    assert not check.mismatches and not check.ok
+    assert check.paths[0].tensors == Compared()
+    assert "end to end: the second operator has no answer" in check.table()
+
+
+RIGHT, NOTHING = Compared(4), Compared()
+
+
+def one_path(operator=RIGHT, tensors=RIGHT, loose=NOTHING, undefined="", **more):
+    made = OperatorCheck(0, "ADD", "y", "int8", "", False, operator, undefined=undefined)
+    return PathCheck("reference", "litert", 1, (made,), tensors, tensors, loose, **more)
+
+
+@pytest.mark.parametrize(
+    "ok, path",
+    [
+        (True, one_path()),
+        (False, one_path(operator=Compared(4, 1, 1.0))),
+        (False, one_path(tensors=Compared(4, 1, 1.0))),
+        # Differences behind floats with a bound are none, beside others they do not hide those.
+        (True, one_path(tensors=Compared(4, 2, 1.0), loose=Compared(3, 2, 1.0))),
+        (False, one_path(tensors=Compared(4, 2, 1.0), loose=Compared(3, 1, 1.0))),
+        # Nothing was compared, operator by operator or end to end.
+        (False, one_path(operator=NOTHING)),
+        (False, one_path(tensors=NOTHING)),
+        (True, one_path(tensors=NOTHING, undefined="reads memory that nobody wrote")),
+        (False, one_path(operator=NOTHING, undefined="reads memory that nobody wrote")),
+        (False, one_path(stopped="no answer")),
+        (True, one_path(operator=NOTHING, tensors=NOTHING, failed="it aborted")),
+    ],
+)
+def test_when_a_path_is_ok(ok, path):
+    assert path.ok is ok
 
 
 def test_nothing_compared_is_not_ok():
@@ -126,6 +191,45 @@ def test_command_exits_with_1(files, capsys, wrong):
     assert "not equal: 8 elements differ" in capsys.readouterr().out
 
 
+def test_command_tells_of_a_wrong_program(files, capsys, wrong_program):
+    assert invoke([*files, "--path", "reference"]) == 1
+    out = capsys.readouterr().out
+    assert "not equal: end to end" in out and "every operator by itself is equal" in out
+
+
 def test_command_needs_data(files, capsys):
     assert invoke(files[:2]) == 2
     assert "give --data" in capsys.readouterr().err
+
+
+def test_each_target_is_run(samples):
+    names = target.available()
+    check = qcore.verify(dense(), samples, paths=("reference",), targets=names)
+    (path,) = check.paths
+    assert check.ok and tuple(path.by_target) == names
+    each = path.by_target[names[0]]
+    assert each.elements > 0 and all(c == each for c in path.by_target.values())
+    assert path.tensors.elements == len(names) * each.elements
+    assert path.compared.elements == 4 * 10  # operator by operator: once
+    assert check.to_json()["paths"][0]["by_target"][names[0]]["elements"] == each.elements
+
+
+def test_a_target_that_is_wrong_is_found(samples, monkeypatch):
+    right = Executor._invoke
+
+    def wrong(self, program, block, given, keep):
+        made = right(self, program, block, given, keep)
+        if program.target.name == "portable":
+            made[block.graph.outputs[0]] ^= 1
+        return made
+
+    monkeypatch.setattr(Executor, "_invoke", wrong)
+    names = dict.fromkeys((target.available()[0], "portable"))
+    (path,) = qcore.verify(dense(), samples, paths=("reference",), targets=names).paths
+    assert not path.ok and path.by_target["portable"].differing == 20
+    assert sum(c.differing for c in path.by_target.values()) == path.tensors.differing == 20
+
+
+def test_an_unknown_target_is_said(samples):
+    with pytest.raises(BadInput, match="no vector code is called 'mmx'"):
+        qcore.verify(dense(), samples, targets=("mmx",))

@@ -20,7 +20,6 @@ from qcore.testing.cases import generators, make
 from qcore.verify import bounds as bounds_of
 from qcore.verify import compare
 
-RECURRENT = ("hybrid", "SVDF", "LSTM", "RNN")
 # Their generators have no float32 counterpart: integers by meaning, or versions without one.
 WITHOUT = {"BITWISE_XOR", "RIGHT_SHIFT", "DEQUANTIZE", "QUANTIZE", "EMBEDDING_LOOKUP"}
 SUMS = (

@@ -10,6 +10,7 @@ import pytest
 
 from kernels import ops
 from kernels.profile import PATHS, Profile
+from kernels.simd import target
 from qcore.testing import conformance
 from qcore.testing.cases import generators, make
 from qcore.testing.conformance import Case, Row, rows
@@ -110,3 +111,70 @@ def test_further_models_are_taken_in():
     more.add(Case("FULLY_CONNECTED", "int8", 2, call), ([y], taken))
     row.merge(more)
     assert not row.ok and row.models == 2 and row.seeds == [2] and row.compared == 2 * y.size
+
+
+def compiled(operator: str, form: str, targets: tuple[str, ...]) -> Row:
+    """A row of one call, and of what its kernels compute for the targets."""
+    call = make(operator, form, 1, 50)
+    case, row = Case(operator, form, 1, call), Row(operator, form, "reference", "litert")
+    row.add(case, answer_of(call))
+    compiling = conformance.Compiling(targets)
+    compiling.add(row, case, answer_of(call))
+    compiling.finish()
+    return row
+
+
+def test_compiled_kernels_are_counted():
+    names = target.available()
+    row = compiled("LOGISTIC", "int8", names)
+    assert row.ok and tuple(row.kernels) == names
+    assert all(k.calls == 1 and k.compared == row.compared for k in row.kernels.values())
+    assert f"compiled: {' '.join(names)} 1 calls" in conformance.line(row)
+
+
+def test_a_wrong_kernel_is_seen(monkeypatch):
+    from kernels.simd import operands
+
+    right = operands.look_up
+    monkeypatch.setattr(operands, "look_up", lambda to, table, *r: right(to, table ^ 1, *r))
+    row = compiled("LOGISTIC", "int8", ("portable",))
+    k = row.kernels["portable"]
+    assert not row.ok and not row.differing
+    assert k.differing == k.compared > 0 and k.seeds == [1]
+    total = Row("LOGISTIC", "int8", "reference", "litert")
+    total.merge(row)
+    total.merge(row)
+    assert not total.ok and total.kernels["portable"].differing == 2 * k.differing
+
+
+def test_a_compiler_that_fails_is_seen(monkeypatch):
+    from kernels.simd import build
+
+    def fail(*given):
+        raise build.CompilerFailed("it crashed")
+
+    monkeypatch.setattr(build, "addresses", fail)
+    row = compiled("LOGISTIC", "int8", ("portable",))
+    assert not row.ok and "it crashed" in row.ours[0]
+
+
+def test_a_row_says_that_nothing_is_compiled():
+    row = compiled("LOGISTIC", "int16", ("portable",))
+    assert row.ok and not row.kernels["portable"].calls
+    assert conformance.line(row).endswith("compiled: none")
+
+
+def test_a_target_that_is_not_here(capsys, monkeypatch):
+    monkeypatch.setattr(target, "available", lambda: ("portable",))
+    assert conformance.main(["--op", "LOGISTIC", "--targets", "avx2"]) == 2
+    assert "does not run avx2" in capsys.readouterr().err
+
+
+def test_what_waits_is_bounded(monkeypatch):
+    monkeypatch.setattr(conformance, "HELD", 0)
+    call = make("LOGISTIC", "int8", 1, 50)
+    row = Row("LOGISTIC", "int8", "reference", "litert")
+    compiling = conformance.Compiling(("portable",))
+    for _ in range(2):
+        compiling.add(row, Case("LOGISTIC", "int8", 1, call), answer_of(call))
+    assert row.kernels["portable"].calls == 2  # computed as they came

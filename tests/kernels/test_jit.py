@@ -95,6 +95,24 @@ def test_a_second_process_finds_the_code(tmp_path: Path) -> None:
     assert python(RUN, tmp_path, cache) == "121 0"
 
 
+TOLD = """
+import numba
+from kernels import notice
+notice.listen(lambda *told: print(*told, end="; "))
+import caller
+caller.twice(1)
+numba.njit(lambda x: x)(1)  # somebody else's
+"""
+
+
+def test_compiling_is_told(tmp_path: Path) -> None:
+    write(tmp_path)
+    cache = tmp_path / "cache"
+    told = python(TOLD, tmp_path, cache)
+    assert told == "twice 0 1; twice 1 1;"  # with all that it calls
+    assert python(TOLD, tmp_path, cache) == ""  # found on disk
+
+
 @pytest.mark.parametrize("where", ["a file", "read-only"])
 def test_a_cache_that_cannot_be_written(tmp_path: Path, where: str) -> None:
     write(tmp_path)

@@ -307,6 +307,12 @@ def undescribed(name: str, source: str) -> list[str]:
     return found
 
 
+def planned(spec: OpSpec, source: str) -> list[str]:
+    """Static operators whose kernels reach beyond their operands."""
+    used = [word for word in ("call.run", "call.resources", "shared_name") if word in source]
+    return [f"{spec.name}: static, but uses {word}" for word in used if spec.static]
+
+
 CHECKS = (absent, ill_formed, undocumented, untied, unlike_quantizers)
 
 
@@ -382,6 +388,17 @@ def test_docstrings() -> None:
     assert undescribed("ABS", '"""Takes x."""') == [
         "ABS: the docstring does not start with its name", "ABS: no sources named",
     ]  # fmt: skip
+
+
+def test_static() -> None:
+    files = {name: ops.module(name).__file__ for name in ops.names()}
+    problems = [
+        p for n, f in files.items() for p in planned(ops.find(n), Path(f).read_text("utf-8"))
+    ]
+    assert problems == []
+    other = replace(ops.all()["IF"], static=True)
+    assert planned(other, "call.run(0)") == ["IF: static, but uses call.run"]
+    assert not ops.all()["WHERE"].static
 
 
 def named_in(source: str) -> frozenset[str]:

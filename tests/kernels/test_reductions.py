@@ -20,7 +20,7 @@ CASES = [
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    for name, value in (("BLOCK", 64), ("LONG_RUN", 12), ("SIDE_BY_SIDE", 30), ("SHORT_ROW", 20)):
+    for name, value in (("BLOCK", 64), ("LONG_RUN", 12), ("SIDE_BY_SIDE", 30), ("SHORT_RUN", 20)):
         monkeypatch.setattr(reductions, name, value)
     monkeypatch.setattr(blocks, "BLOCK", 64)
 

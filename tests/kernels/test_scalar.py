@@ -79,7 +79,6 @@ def test_roundings_of_floats(kind: type, data: st.DataObject) -> None:
         assert scalar.half_away64(x) == rounding.half_away(x)
         return
     assert scalar.half_away32(x) == rounding.half_away(x)
-    assert scalar.half_even32(x) == rounding.half_even(x)
 
 
 @given(st.lists(int32, min_size=1, max_size=9), int32, st.integers(0, 31))

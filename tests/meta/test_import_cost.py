@@ -37,6 +37,11 @@ def test_loading_and_looking_needs_no_runtime(example_model):
     assert loaded_by(code) & HEAVY == set()
 
 
+def test_the_calibrating_child_loads_no_model():
+    assert "tflite_schema" not in loaded_by("import qcore.calibrate.collect")
+    assert "tflite_schema" in loaded_by("import qcore; qcore.calibrate")
+
+
 def test_what_is_heavy_would_be_seen():
     assert "rich" in loaded_by("import qcore; import rich.table")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import qcore
 import tflite_schema as ts
 from bench.make_large import large
 from qcore.peers import interpreter
@@ -70,3 +71,34 @@ def test_memory_of_a_model_of_a_third_of_a_gigabyte(tmp_path: Path) -> None:
 def test_memory_of_a_model_of_three_gigabytes(tmp_path: Path) -> None:
     """Constants after the flatbuffer, as such files have them."""
     check(tmp_path, 3.0, 8192, 700 * MEGABYTE, ("dynamic",))
+
+
+@pytest.mark.parametrize("recipe", ["dynamic", "float16"])
+def test_threads_do_not_show(recipe, monkeypatch):
+    """Slices of a constant are shared out; the file is the same whoever did which."""
+    import threading
+
+    from kernels import threads
+    from qcore import patch
+    from qcore.plan import common
+
+    monkeypatch.setattr(common, "STATS_BYTES", 1 << 18)
+    monkeypatch.setattr(patch, "BLOCK", 1 << 15)
+    model = ts.read(ts.to_bytes(large(1, 512)))
+    seen: set[int] = set()
+    real = common.reductions.min_max
+
+    def noted(*given):
+        seen.add(threading.get_ident())
+        return real(*given)
+
+    monkeypatch.setattr(common.reductions, "min_max", noted)
+    made = []
+    for count in (1, 3):
+        for module in (patch, common):
+            monkeypatch.setattr(module, "cores", lambda count=count: count)
+        seen.clear()
+        made.append(qcore.quantize(model, recipe).to_bytes())
+        assert (seen == {threading.get_ident()}) == (count == 1)
+    assert made[0] == made[1]
+    assert list(threads.in_order(lambda x: -x, range(100), 3)) == [-x for x in range(100)]

@@ -470,3 +470,31 @@ def test_a_model_past_2_gb(tmp_path: Path) -> None:
 def _chunks(value: int) -> Any:
     for _ in range(32):
         yield np.full(1 << 20, value, np.uint8)
+
+
+def test_where_a_model_was_read_from(tmp_path):
+    import gc
+    import os
+
+    from tflite_schema import reader
+
+    path = tmp_path / "model.tflite"
+    ts.write(base(), path)
+    model = ts.read(path)
+    assert ts.path_of(model) == os.path.realpath(path)
+    # Equal is not enough: only what was read is known to be what the file holds.
+    assert model == ts.read(path.read_bytes())
+    for other in (base(), ts.read(path.read_bytes()), model.replace(description="other")):
+        assert ts.path_of(other) is None
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert ts.path_of(model) is None
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ts.path_of(model) is not None
+    path.unlink()
+    assert ts.path_of(model) is None
+    known = id(model)
+    assert known in reader._MAPPED
+    del model
+    gc.collect()
+    assert known not in reader._MAPPED

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from kernels import notice
 from kernels.errors import KernelError
 from kernels.simd import build, library, target
 
@@ -33,6 +34,50 @@ def test_progress(cache):
     seen = []
     build.addresses(["copy_pad"], lambda done, of: seen.append((done, of)))
     assert seen[0] == (0, 1) and seen[-1] == (1, 1)
+
+
+def test_progress_tells_of_each_kernel_and_ends(cache, monkeypatch):
+    monkeypatch.setattr(build, "WATCH_SECONDS", 0.001)
+    names = ["copy_pad", "copy_runs", "gemm_6x4_float", "gemm_7x3_float"]
+    seen = []
+    before = notice.listen(lambda *told: seen.append(told))
+    try:
+        build.addresses(names)
+        assert [of for _, _, of in seen] == [4] * len(seen)
+        counts = [done for _, done, _ in seen]
+        assert counts[0] == 0 and counts[-1] == 4 and sorted(set(counts)) == counts
+        seen.clear()
+        build.addresses(names)  # nothing to tell
+        assert seen == []
+        with pytest.raises(build.CompilerFailed):
+            build.addresses(["copy_nothing"])
+        assert seen[-1] == ("kernels", 1, 1)  # whoever shows it can stop
+    finally:
+        notice.listen(before)
+
+
+def test_a_cache_that_cannot_be_written(cache, monkeypatch):
+    """Kernels are compiled for this process alone; what is cached already is still taken."""
+    build.addresses(["copy_pad"])
+    (folder,) = cache.iterdir()
+    monkeypatch.setattr(build, "_loaded", {})
+    real = build.tempfile.TemporaryFile
+
+    def refuse(*args, **options):
+        if options.get("dir") == folder:
+            raise PermissionError(13, "Permission denied")
+        return real(*args, **options)
+
+    monkeypatch.setattr(build.tempfile, "TemporaryFile", refuse)
+    assert all(build.addresses(["copy_pad", "copy_runs"]).values())
+    assert [p.name for p in folder.iterdir()] == ["copy_pad.o"]
+
+
+def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QCORE_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(build, "_loaded", {})
+    assert all(build.addresses(["copy_pad"]).values())
 
 
 def test_a_compiler_that_fails_is_an_error(cache):

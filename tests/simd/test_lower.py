@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,8 +18,9 @@ from kernels import ops
 from kernels.call import Call
 from kernels.errors import KernelError
 from kernels.profile import PATHS, RUNTIMES, Profile
-from kernels.simd import build, target
-from kernels.simd.program import Form, Plan, Program
+from kernels.simd import target
+from kernels.simd.program import Plan
+from qcore.testing import lowered as single
 from qcore.testing.cases import generators, make
 from qcore.testing.conformance import same
 
@@ -42,37 +42,6 @@ def calls(operator: str, seeds: range = range(SEEDS)) -> Iterator[tuple[str, Cal
                 yield f"make({operator!r}, {form!r}, {seed}, {size}) on {profile}", call
 
 
-def planned(call: Call, want: tuple[np.ndarray, ...]) -> Plan:
-    """The plan of one operator whose inputs are known at run time unless they are constants.
-
-    Raises KernelError where it is not lowered.
-    """
-    plan = Plan()
-    numbers: list[int | None] = []
-    for position, t in enumerate(call.inputs):
-        given = t is not None and not t.constant
-        numbers.append(position if given else None)
-        if given:
-            plan.input(position, Form(t.x.shape, t.x.dtype))
-    unknown = tuple(
-        t if number is None else replace(t, data=None, declared=t.shape)
-        for t, number in zip(call.inputs, numbers)
-    )
-    outputs = range(len(numbers), len(numbers) + len(want))
-    blind = ops.resolve(call.on(inputs=unknown))
-    assert blind.profile == ops.resolve(call).profile, "who computes it depends on the values"
-    to = plan.operator(blind, numbers, outputs, [Form(y.shape, y.dtype) for y in want])
-    ops.module(call.name).lower(blind, to)
-    to.done()
-    return plan
-
-
-def finished(call: Call, plan: Plan, count: int) -> Program:
-    fed = [p for p, t in enumerate(call.inputs) if t is not None and not t.constant]
-    first = len(call.inputs)
-    return plan.finish(fed, range(first, first + count))
-
-
 @cache
 def lowered(name: str, operator: str) -> tuple[tuple[str, Call, Plan, tuple[np.ndarray, ...]], ...]:
     """Calls of an operator that are lowered for a target, their plans, and what should come out."""
@@ -82,11 +51,10 @@ def lowered(name: str, operator: str) -> tuple[tuple[str, Call, Plan, tuple[np.n
             for words, call in calls(operator, seeds):
                 try:
                     want = ops.compute(call, "reference")
-                    plan = planned(call, want)
+                    plan = single.plan(call, want)
                 except KernelError:
                     continue
-                if any(t is not None and not t.constant for t in call.inputs):
-                    found.append((words, call, plan, want))
+                found.append((words, call, plan, want))
             if found:
                 break
     return tuple(found)
@@ -98,7 +66,7 @@ def compiled() -> None:
     for name in target.available():
         plans = [plan for op in OPERATORS for _, _, plan, _ in lowered(name, op)]
         with target.use(name):
-            build.addresses(sorted({step.kernel for plan in plans for step in plan.steps}))
+            single.compile_all(plans)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -108,14 +76,13 @@ def test_the_program_is_the_reference(name: str, operator: str):
     paths = Counter(call.profile.path for _, call, _, _ in found)
     for words, call, plan, want in found:
         with target.use(name):
-            program = finished(call, plan, len(want))
-        arrays = [t.x for t in call.inputs if t is not None and not t.constant]
+            program = single.finish(call, plan)
         for threads in (1, 2):
-            for i, (got, y) in enumerate(zip(program.run(1, arrays, threads=threads), want)):
-                wrong = np.argwhere(~same(got[0], y))
+            for i, (got, y) in enumerate(zip(single.run(call, program, threads), want)):
+                wrong = np.argwhere(~same(got, y))
                 assert not len(wrong), (
                     f"{words}, {threads} threads, output {i}: {len(wrong)} of {y.size} "
-                    f"differ, first at {wrong[0]}: {got[0][tuple(wrong[0])]}, should be "
+                    f"differ, first at {wrong[0]}: {got[tuple(wrong[0])]}, should be "
                     f"{y[tuple(wrong[0])]}"
                 )
     assert paths, f"{operator}: nothing was lowered"

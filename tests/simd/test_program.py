@@ -9,8 +9,8 @@ import qcore
 from kernels import ops
 from kernels.profile import PATHS
 from kernels.simd import target
-from kernels.simd.program import Block, Form, NotLowered, Plan, Step
-from qcore.errors import BadSample
+from kernels.simd.program import Block, Form, NotLowered, Plan, Program, Step
+from qcore.errors import BadInput, BadSample
 from tests.execute.models import counter, dense
 
 
@@ -26,6 +26,60 @@ def test_a_batch_is_its_images(images, path, threads):
     slow = qcore.Executor(dense(), path, "reference")
     want = np.concatenate([next(slow.run([x[None]]))["y1"] for x in images])
     assert whole.shape == (37, 5) and (whole == want).all()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr("qcore.execute.HELD", 1)
+    monkeypatch.setattr("qcore.execute.LEAST", 3)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(7,), (1, 7)])
+def test_stacked_samples_are_run_as_each_alone(images, small_blocks, dtype, shape):
+    samples = images.reshape(-1, *shape).astype(dtype)
+    samples = samples if dtype == np.int8 else samples * 0.05 + 0.013
+    executor = qcore.Executor(dense(), "optimized")
+    want = list(qcore.Executor(dense(), "optimized", "reference").run(list(samples)))
+    found = list(executor.run(samples))
+    assert len(found) == len(want) == 37
+    assert all(a["y1"].shape == b["y1"].shape for a, b in zip(found, want))
+    assert all((a["y1"] == b["y1"]).all() for a, b in zip(found, want))
+    assert all((a["y1"] == b["y1"]).all() for a, b in zip(executor.run(list(samples)), want))
+    rows = np.concatenate([one["y1"] for one in want])
+    for threads in (1, 2, 3):
+        assert (executor.batch(samples, threads)["y1"] == rows).all()
+        made = qcore.run(dense(), samples, "optimized", each=True, threads=threads)
+        assert (made["y1"] == rows).all()
+
+
+def test_stacked_samples_are_taken_as_they_are_asked_for(images, small_blocks, monkeypatch):
+    seen = []
+    right = Program.run
+    monkeypatch.setattr(
+        Program, "run", lambda self, n, *rest: seen.append(n) or right(self, n, *rest)
+    )
+    monkeypatch.setattr("kernels.simd.build.cores", lambda: 2)
+    found = qcore.Executor(dense(), "xnnpack").run(images)
+    next(found)
+    assert seen == [6]
+    assert len(list(found)) == 36 and seen == [6] * 6 + [1]
+
+
+def test_samples_that_differ_are_run_one_by_one(images):
+    executor = qcore.Executor(dense())
+    assert executor.batch([images[0], images[:1]])["y1"].shape == (2, 5)
+    for samples in ([images[0], images[:1]], [images[0], images[1].tolist()], [images[0] * 0.1]):
+        assert len(list(executor.run(samples))) == len(samples)
+    with pytest.raises(BadSample, match=r"sample 1: .* takes shape"):
+        list(executor.run([images[0], images[1, :3]]))
+
+
+def test_a_bad_sample_of_many_is_named(images, small_blocks):
+    wide = images.astype(np.int64)
+    wide[29, 4] = 300
+    with pytest.raises(BadSample, match=r"sample 29: .* holds -128 to 127"):
+        qcore.Executor(dense()).batch(wide)
 
 
 def test_a_team_computes_the_same(images):
@@ -98,6 +152,10 @@ def test_wrong_batches(images):
         executor.batch({"z": images})
     with pytest.raises(BadSample, match="takes shape"):
         executor.batch(images[:, :3])
+    with pytest.raises(BadSample, match="no samples"):
+        executor.batch(images[:0])
+    with pytest.raises(BadInput, match="each=True"):
+        qcore.run(dense(), images, tensors=True, each=True)
 
 
 def test_small_programs_stay_with_one_thread(images, monkeypatch):

@@ -166,7 +166,7 @@ def _bias_form(draft: Draft, i: int, position: int, inputs: list[int]) -> Form:
     values = graph.constant(t)
     assert values is not None
     params = Affine(scale, np.zeros(scale.size, np.int64), axis)
-    stats = common.constant_stats(values, axis if scale.size > 1 else None)
+    stats = common.stats_of(graph, t, axis if scale.size > 1 else None)
     saturated = common.saturation(values, stats, params, q)
     if (dead := np.count_nonzero((scale == 0) & (np.maximum(-stats.lo, stats.hi) > 0))) > 0:
         saturated = max(saturated, int(dead))

@@ -57,7 +57,7 @@ def guarded_ranges(draft: Draft) -> dict[Key, tuple[Stats, bool]]:
         if axis is not None and not draft.recipe.deviates("constant_per_use"):
             first.check(draft, i, t, bias.size)
         key = range_key(t, axis, values)
-        stats, raised = found.get(key) or (common.constant_stats(values, axis), False)
+        stats, raised = found.get(key) or (common.stats_of(graph, t, axis), False)
         dtype = common.setting(graph, draft.recipe, i, weight_at).dtype
         guarded = stats if step is None else _guard(stats, bias, step, _qmax(dtype))
         found[key] = guarded, raised or guarded is not stats
@@ -124,7 +124,7 @@ def _input_step(draft: Draft, i: int, dtype: str) -> float | None:
     assert spec is not None and spec.data is not None
     t = graph.operators[i].inputs[spec.data]
     values = graph.constant(t) if graph.is_constant(t) else None
-    stats = draft.ranges.get(t) if values is None else common.constant_stats(values, None)
+    stats = draft.ranges.get(t) if values is None else common.stats_of(graph, t, None)
     found = common.setting(graph, draft.recipe, i, spec.data)
     if stats is None or found.scheme is None:
         return None

@@ -241,7 +241,7 @@ def placed_form(problem: Problem, tensor: int, grid: Grid, q: IntRange) -> Form:
     """A constant on parameters that others decided; the rounding is for the caller to set."""
     values = problem.graph.constant(tensor)
     assert values is not None
-    stats = common.constant_stats(values, grid.params.axis if values.ndim else None)
+    stats = common.stats_of(problem.graph, tensor, grid.params.axis if values.ndim else None)
     return Form(
         tensor=tensor,
         dtype=grid.dtype,

@@ -18,12 +18,12 @@ from qcore.testing.bugs.record import (
     at,
     crash,
     gives,
+    stops,
 )
 
 BUGS = Family("elementwise")
 NONE = {"fused_activation_function": 0}
 ABORTS = at("*", "*", crash("SIGABRT"))
-NO_FALLBACK = "XNNPACK takes the operator, then fails; there is no fallback"
 
 
 def binary(name: str, x: Tensor, y: Tensor, scale: float, **fields: Any) -> Call:
@@ -288,10 +288,7 @@ def log_softmax_small_scale() -> Call:
     "TANH LOGISTIC ELU LEAKY_RELU",
     "TANH of int8 [1, 2] of scale 1e-40",
     correct="[0, 0]",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("unsupported scale value")),
-    right=gives([0, 0]),
-    note=NO_FALLBACK + ".",
+    **stops("unsupported scale value", gives([0, 0])),
 )
 def xnnpack_subnormal_scale() -> Call:
     return Call("TANH", (q("int8", [1, 2], 1e-40),), (out("int8", (2,), 1 / 128),))
@@ -536,10 +533,7 @@ def resize_bilinear_both() -> Call:
     "RESIZE_BILINEAR",
     "int8 [0, 100] of scale 0.5 to four columns of scale 0.25",
     correct="[0, 50, 100, 100]: the other paths do not rescale",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("failed to delegate RESIZE_BILINEAR")),
-    right=gives([0, 50, 100, 100]),
-    note=NO_FALLBACK + ".",
+    **stops("failed to delegate RESIZE_BILINEAR", gives([0, 50, 100, 100])),
 )
 def resize_bilinear_scales() -> Call:
     return resize(q("int8", PIXELS), 1, 4, 0.25)

@@ -19,11 +19,11 @@ from qcore.testing.bugs.record import (
     at,
     crash,
     gives,
+    stops,
 )
 
 BUGS = Family("movement")
 MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-NO_FALLBACK = "There is no fallback: the interpreter cannot be made."
 
 
 def strided(x: Tensor, begin: Tensor, end: Tensor, step: Tensor, y: Tensor, **fields: Any) -> Call:
@@ -196,13 +196,8 @@ def apart(name: str, *rest: Tensor, shape: tuple[int, ...] = (2, 3), **fields: A
 
 
 def scales(name: str, values: list[int], runtimes: str = "*") -> dict[str, Any]:
-    return {
-        "correct": f"{values}, as on the other paths: the operator moves integers",
-        "ours": REFUSED,
-        "seen": at(runtimes, "xnnpack", Refusal(f"failed to delegate {name}")),
-        "right": gives(values),
-        "note": NO_FALLBACK,
-    }
+    correct = f"{values}, as on the other paths: the operator moves integers"
+    return {"correct": correct, **stops(f"failed to delegate {name}", gives(values), runtimes)}
 
 
 WORDS = "XNNPACK fails where input and output have different scales."
@@ -271,10 +266,7 @@ def split_scales() -> Call:
     "TRANSPOSE",
     "int8 [[1, 2]] of scale 1e-40",
     correct="[1, 2]: the operator moves integers",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("unsupported scale value")),
-    right=gives([1, 2]),
-    note=NO_FALLBACK,
+    **stops("unsupported scale value", gives([1, 2])),
 )
 def transpose_subnormal_scale() -> Call:
     return Call(
@@ -288,10 +280,7 @@ def transpose_subnormal_scale() -> Call:
     "TRANSPOSE",
     "int8 [[1, 2]] of zero point 300",
     correct="[1, 2]: the operator moves integers",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("unsupported zero-point value (300)")),
-    right=gives([1, 2]),
-    note=NO_FALLBACK,
+    **stops("unsupported zero-point value (300)", gives([1, 2])),
 )
 def transpose_zero_point() -> Call:
     x, y = q("int8", [[1, 2]], 0.5, 300), out("int8", (2, 1), 0.5, 300)

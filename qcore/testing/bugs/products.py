@@ -11,6 +11,7 @@ from qcore.testing.bugs.common import Call, const, floats, of, options, out, pla
 from qcore.testing.bugs.record import (
     BOTH,
     MEANT,
+    NO_FALLBACK,
     REFUSED,
     REPRODUCED,
     Case,
@@ -21,11 +22,11 @@ from qcore.testing.bugs.record import (
     at,
     crash,
     gives,
+    stops,
 )
 
 BUGS = Family("products")
 HIDDEN = "memory beyond the bias is read"
-NO_FALLBACK = "There is no fallback: the interpreter cannot be made."
 
 
 def fully_connected(x: Tensor, w: Tensor, bias: Tensor | None, y: Tensor, **fields: Any) -> Call:
@@ -261,10 +262,7 @@ def fc_blocks_int2() -> Call:
     "FULLY_CONNECTED",
     "int8 [1], weights [1] of scale 1e-42",
     correct="[0]",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("unsupported scale value")),
-    right=gives([0]),
-    note=NO_FALLBACK,
+    **stops("unsupported scale value", gives([0])),
 )
 def fc_subnormal_scale() -> Call:
     x, w = q("int8", ones(1, 1), 1.0), const("int8", ones(1, 1), 1e-42)
@@ -309,10 +307,7 @@ def fc_partial_row() -> Call:
     "FULLY_CONNECTED",
     "int8 [1], weights [[1], [1]] of two scales, bias [1, 1] of one",
     correct="[2, 2]",
-    ours=REFUSED,
-    seen=at("tensorflow", "xnnpack", Refusal("failed to delegate FULLY_CONNECTED")),
-    right=gives([2, 2]),
-    note=NO_FALLBACK,
+    **stops("failed to delegate FULLY_CONNECTED", gives([2, 2]), "tensorflow"),
 )
 def fc_bias_scales() -> Call:
     x, w = q("int8", ones(1, 1), 1.0), const("int8", ones(2, 1), [1.0, 1.0])
@@ -342,10 +337,7 @@ def fc_shuffled_activation() -> Call:
     "FULLY_CONNECTED CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV BATCH_MATMUL",
     "FULLY_CONNECTED of int8 [1] and weights [1], scales 16 and 16 to 1",
     correct="[127]: saturation",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("failed to create XNNPACK runtime")),
-    right=gives([127]),
-    note=NO_FALLBACK,
+    **stops("failed to create XNNPACK runtime", gives([127])),
 )
 def requantize_256() -> Call:
     x, w = q("int8", ones(1, 1), 16.0), const("int8", ones(1, 1), 16.0)

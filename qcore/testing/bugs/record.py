@@ -200,6 +200,15 @@ def gives(*outputs: Any) -> Values:
     return Values(outputs)
 
 
+NO_FALLBACK = "There is no fallback: the interpreter cannot be made."
+
+
+def stops(says: str, right: Outcome, runtimes: str = "*") -> dict[str, Any]:
+    """Fields of a bug: XNNPACK takes the operator and then fails; other paths answer `right`."""
+    seen = at(runtimes, "xnnpack", Refusal(says))
+    return {"ours": REFUSED, "seen": seen, "right": right, "note": NO_FALLBACK}
+
+
 def at(runtimes: str, paths: str, outcome: Outcome) -> dict[Place, Outcome]:
     """The outcome at some places: at("tensorflow", "optimized xnnpack", ...); "*" is all."""
     chosen = RUNTIMES if runtimes == "*" else runtimes.split()

@@ -14,17 +14,16 @@ from qcore.testing.bugs.record import (
     REPRODUCED,
     Either,
     Family,
-    Refusal,
     Threads,
     Unlike,
     Unwritten,
     at,
     crash,
     gives,
+    stops,
 )
 
 BUGS = Family("reductions")
-NO_FALLBACK = "There is no fallback: the interpreter cannot be made."
 
 
 def reduce(name: str, x: Tensor, axes: tuple[int, ...], y: Tensor, keep: bool = False) -> Call:
@@ -86,10 +85,7 @@ def mean_threads() -> Call:
     "MEAN",
     "int8 [[1, 3]], axes [1, 1]",
     correct="[2]",
-    ours=REFUSED,
-    seen=at("tensorflow", "xnnpack", Refusal("XNNPack delegate failed to reshape runtime")),
-    right=gives([2]),
-    note=NO_FALLBACK,
+    **stops("XNNPack delegate failed to reshape runtime", gives([2]), "tensorflow"),
 )
 def mean_listed_twice() -> Call:
     return reduce("MEAN", q("int8", [[1, 3]]), (1, 1), out("int8", (1,)))
@@ -101,10 +97,7 @@ def mean_listed_twice() -> Call:
     "MEAN REDUCE_MAX",
     "int8 (1, 1, 1, 1, 1, 1, 2), axis 6",
     correct="[1]",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("failed to delegate MEAN")),
-    right=gives([1]),
-    note=NO_FALLBACK,
+    **stops("failed to delegate MEAN", gives([1])),
 )
 def mean_rank_7() -> Call:
     return reduce("MEAN", q("int8", np.ones((1,) * 6 + (2,))), (6,), out("int8", (1,) * 6))
@@ -116,10 +109,7 @@ def mean_rank_7() -> Call:
     "MEAN",
     "int8 5 of shape (), axis 0",
     correct="5, or an error on every path",
-    ours=REFUSED,
-    seen=at("tensorflow", "xnnpack", Refusal("XNNPack delegate failed to reshape runtime")),
-    right=gives(5),
-    note=NO_FALLBACK,
+    **stops("XNNPack delegate failed to reshape runtime", gives(5), "tensorflow"),
 )
 def mean_rank_0() -> Call:
     return reduce("MEAN", q("int8", 5), (0,), out("int8", ()))
@@ -131,10 +121,7 @@ def mean_rank_0() -> Call:
     "MEAN",
     "int8 [1, 3], scale 1e-40 on both sides",
     correct="[2]",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("unsupported scale value")),
-    right=gives(2),
-    note=NO_FALLBACK,
+    **stops("unsupported scale value", gives(2)),
 )
 def mean_subnormal_scale() -> Call:
     return reduce("MEAN", q("int8", [1, 3], 1e-40), (0,), out("int8", (), 1e-40))
@@ -214,10 +201,7 @@ def max_pool_large_window() -> Call:
     "MAX_POOL_2D",
     "int8 (1, 2, 2, 1) of scale 0.5 to scale 0.25, window 2 x 2",
     correct="[3], as on the other paths, or an error on every path",
-    ours=REFUSED,
-    seen=at("*", "xnnpack", Refusal("failed to delegate MAX_POOL_2D")),
-    right=gives([3]),
-    note=NO_FALLBACK,
+    **stops("failed to delegate MAX_POOL_2D", gives([3])),
 )
 def max_pool_scales() -> Call:
     x = q("int8", np.arange(4).reshape(1, 2, 2, 1))
