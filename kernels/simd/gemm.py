@@ -34,7 +34,7 @@ from kernels.simd.target import Target
 from kernels.stage import Stage
 
 # Vectors a panel -> rows a tile: about as many sums as there are registers beside the weights.
-ROWS = {16: {1: 10, 2: 12, 3: 7, 4: 6, 5: 4}, 8: {1: 6, 2: 6, 3: 4, 4: 3}}
+ROWS = {16: {1: 10, 2: 12, 3: 7, 4: 6, 5: 4}, 8: {1: 6, 2: 6}}
 ROWS_AVX2 = {1: 4, 2: 4, 3: 3}
 PAIRS = {16: 12, 8: 5}  # the same for panels in pairs
 WIDER = 0.02  # what a panel gains by one more vector, everything else being equal
