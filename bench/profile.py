@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import qcore
 from bench import roofline, single
 from bench.results import save, show
 from bench.sides import Ours, Theirs, path_of, pin
+from kernels.call import Tensor
 from kernels.errors import KernelError
 from kernels.simd.program import Foreign, Program, Step
 from kernels.simd.target import host
@@ -38,6 +39,8 @@ SIZES = ((256, 256, 256), (256, 512, 256), (512, 512, 512), (1024, 256, 1024), (
 
 def macs(block: Block, node: Node) -> int:
     """Products that the operator sums; 0 for operators that are no sum of products."""
+    if not node.outputs:
+        return 0
     operands = [block.tensors[t].shape if t >= 0 else () for t in node.inputs]
     out = block.tensors[node.outputs[0]].shape
     count = math.prod(out)
@@ -54,22 +57,29 @@ def macs(block: Block, node: Node) -> int:
     return 0
 
 
+def held(block: Block, numbers: Sequence[int]) -> list[Tensor]:
+    """Those that have values: neither absent nor a variable's handle."""
+    found = [block.tensors[t] for t in numbers if t >= 0]
+    return [t for t in found if t.dtype != "resource"]
+
+
 def moved(block: Block, node: Node) -> int:
     """Bytes of the operands and the outputs, each once."""
-    tensors = [block.tensors[t] for t in (*node.inputs, *node.outputs) if t >= 0]
+    tensors = held(block, (*node.inputs, *node.outputs))
     return sum(math.prod(t.shape) * t.held.itemsize for t in tensors)
 
 
 def described(block: Block, node: Node) -> str:
     """Operator and shapes in a few characters."""
-    shape = [block.tensors[t].shape for t in (node.inputs[0], node.outputs[0])]
+    tensors = [*held(block, node.inputs)[:1], *held(block, node.outputs)[:1]]
+    shapes = ["x".join(map(str, t.shape)) for t in tensors]
     text = node.name
     if node.name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         kh, kw = block.tensors[node.inputs[1]].shape[1:3]
         text += f" {kh}x{kw}"
         if (stride := node.options.stride_w) > 1:
             text += f"/{stride}"
-    return f"{text} {'x'.join(map(str, shape[0]))} -> {'x'.join(map(str, shape[1]))}"
+    return f"{text} {' -> '.join(shapes)}"
 
 
 def ours(program: Program, seconds: float) -> dict[int, tuple[list[str], float]]:

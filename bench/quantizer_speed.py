@@ -1,11 +1,12 @@
 """The quantizer's own speed: bytes of weights a second, and seconds by stage.
 
-    python -m bench.quantizer_speed rates [--megabytes 256] [--json bench/results/rates.json]
+    python -m bench.quantizer_speed rates [--numpy] [--json bench/results/rates.json]
     python -m bench.quantizer_speed stages [--models ...] [--json bench/results/stages.json]
 
 `rates`: one constant in memory, its range found and its integers made as a plan and the writer have
 it done, beside a copy of the same bytes by NumPy; by one core, and by all that the process has. A
-copy writes as much as it reads, an encoder a quarter or less.
+copy writes as much as it reads, an encoder a quarter or less. By the compiled kernels, as a process
+has them that quantizes much; by NumPy, as they are before, with --numpy.
 
 `stages`: a process for each model and recipe, timed from inside; medians. `import` is of this
 project, NumPy is there already. `first sample`: the
@@ -289,6 +290,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("rates", "stages"))
     parser.add_argument("--megabytes", type=int, default=256, help="of float32 for the rates")
+    parser.add_argument("--numpy", action="store_true", help="rates without compiled kernels")
     parser.add_argument("--models", nargs="*", default=list(MODELS))
     parser.add_argument("--recipes", nargs="*", default=list(RECIPES))
     parser.add_argument("--repeat", type=int, help="default 9 for the rates, 3 for the stages")
@@ -296,7 +298,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.what == "rates":
         title = "Weights to integers, GB/s of float32"
-        rows = rates(args.megabytes, args.repeat or 9)
+        from kernels import streaming
+
+        title += ", by NumPy" if args.numpy else ""
+        with streaming.using({} if args.numpy else streaming.load(), streaming.SMALL):
+            rows = rates(args.megabytes, args.repeat or 9)
     else:
         title = "Milliseconds by stage of calibrate and quantize"
         with tempfile.TemporaryDirectory() as folder:

@@ -70,8 +70,8 @@ MEASURED = (
     (
         "rates.json",
         "python -m bench.quantizer_speed rates --json bench/results/rates.json",
-        "A constant in memory, GB of its float32 a second: finding the range, and making and packing"
-        " the integers. A copy of the same bytes writes as much as it reads.",
+        "A constant in memory, GB of its float32 a second: finding the range, and making and"
+        " packing the integers. A copy of the same bytes writes as much as it reads.",
     ),
     (
         "stages.json",

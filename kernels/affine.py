@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kernels import streaming
 from kernels.blocks import BLOCK, along, pieces, scratch
 from kernels.errors import BadArray, BadRange, NotFinite
 from kernels.ranges import INT8, INT32, IntRange
@@ -71,23 +72,35 @@ def quantize(
         raise NotFinite("quantize: a scale is not positive and finite; choose another scale")
     if q.bits > 32 and zero_point.any():
         raise BadRange("quantize: 64-bit integers take zero point 0 only")
-    scale, zero_point = np.broadcast_arrays(scale, zero_point)
     out = _output(x, q, out, "quantize")
-    t = np.empty(BLOCK, x.dtype)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if scale.ndim == zero_point.ndim == 0 and 0 < x.size <= BLOCK:
+            _quantize(x, out, scale, zero_point, q, rounding, np.empty(x.shape, x.dtype))
+            return out
+        scale, zero_point = np.broadcast_arrays(scale, zero_point)
+        t = np.empty(BLOCK, x.dtype)
         for part, target, (s, z) in pieces(_c_order(x), out, (scale, zero_point)):
-            steps = t[: part.size].reshape(part.shape)
-            np.divide(part, s, out=steps)
-            if np.isnan(np.min(steps)):
-                raise NotFinite("quantize: the data hold a NaN, which has no integer")
-            rounding(steps, out=steps)
-            if q.bits > 16:
-                target[...] = _saturated_sum(steps, z, q)
-                continue
-            # Clipped to q - zero_point, every step and sum below is a small integer: exact.
-            np.clip(steps, (q.qmin - z).astype(x.dtype), (q.qmax - z).astype(x.dtype), out=steps)
-            np.copyto(target, np.add(steps, z.astype(x.dtype), out=steps), casting="unsafe")
+            _quantize(part, target, s, z, q, rounding, t[: part.size].reshape(part.shape))
     return out
+
+
+def _quantize(
+    x: np.ndarray, out: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, q: IntRange,
+    rounding: Rounding, steps: np.ndarray,
+) -> None:  # fmt: skip
+    """One piece of `quantize`; steps: memory for as many values."""
+    np.divide(x, scale, out=steps)
+    if np.isnan(np.minimum.reduce(steps, axis=None)):
+        raise NotFinite("quantize: the data hold a NaN, which has no integer")
+    rounding(steps, out=steps)
+    if q.bits > 16:
+        out[...] = _saturated_sum(steps, zero_point, q)
+        return
+    # Clipped to q - zero_point, every step and sum below is a small integer: exact.
+    np.maximum(steps, (q.qmin - zero_point).astype(x.dtype), out=steps)
+    np.minimum(steps, (q.qmax - zero_point).astype(x.dtype), out=steps)
+    np.add(steps, zero_point.astype(x.dtype), out=steps)
+    np.copyto(out, steps, casting="unsafe")
 
 
 def dequantize(
@@ -185,14 +198,17 @@ def encode_double(
     dynamic-range models (scale = the float64 value before it is stored). scale 0 encodes to
     zero_point. Source: tensorflow compiler/mlir/quantization/common/ir/UniformSupport.h.
     """
-    w = _weights(w, "encode_double")
+    w = _c_order(_weights(w, "encode_double"))
     scale = np.asarray(scale, np.float64)
     zero_point = np.asarray(zero_point, np.float64)
-    scale, zero_point = np.broadcast_arrays(np.where(scale == 0, np.inf, scale), zero_point)
     out = _output(w, q, out, "encode_double")
+    narrow = -NEAR <= q.qmin and q.qmax <= NEAR
+    if narrow and streaming.double(w, out, q, scale, zero_point, 0.5 - MARGIN, NEAR):
+        return out
+    scale, zero_point = np.broadcast_arrays(np.where(scale == 0, np.inf, scale), zero_point)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         inverse = (1.0 / scale).astype(np.float32)
-        small = -NEAR <= q.qmin and q.qmax <= NEAR and bool((np.abs(zero_point) <= NEAR).all())
+        small = narrow and bool((np.abs(zero_point) <= NEAR).all())
         if small and np.isfinite(inverse).all():
             _encode_near(w, scale, zero_point, inverse, q, out)
         else:
@@ -236,7 +252,7 @@ def _encode_near(
     symmetric = not zero_point.any()
     shift = zero_point.astype(np.float32)
     groups = (scale, zero_point, inverse, shift)
-    for part, target, (s, z, factor, z32) in pieces(_c_order(w), out, groups):
+    for part, target, (s, z, factor, z32) in pieces(w, out, groups):
         steps = t[: part.size].reshape(part.shape)
         rounded = u[: part.size].reshape(part.shape)
         near = sure[: part.size]
@@ -357,8 +373,11 @@ def encode_float16(w: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         if w.dtype == np.float16:
             np.clip(w, -FLOAT16_MAX, FLOAT16_MAX, out=out, casting="same_kind")
             return out
+        w = _c_order(w)
+        if streaming.halves(w, out):
+            return out
         t, u, low, tiny = scratch(np.uint32, np.uint32, np.uint16, np.bool_)
-        for part, target, _ in pieces(_c_order(w), out, ()):
+        for part, target, _ in pieces(w, out, ()):
             n = part.size
             bits = part.view(np.uint32)
             magnitude = np.bitwise_and(bits, _MAGNITUDE, out=t[:n])
@@ -444,10 +463,13 @@ def _multiply_round(
     if q.bits > 16:
         raise BadArray(f"{where}: {q} does not fit float32 steps; use at most 16 bits")
     out = _output(w, q, out, where)
+    w = _c_order(w)
+    if streaming.single(w, out, q, inverse):
+        return out
     t, u = scratch(np.float32, np.float32)
     rounder = _Rounder(np.dtype(np.float32), q, where)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for part, target, (scale,) in pieces(_c_order(w), out, (inverse,)):
+        for part, target, (scale,) in pieces(w, out, (inverse,)):
             steps = t[: part.size].reshape(part.shape)
             np.multiply(part, scale, out=steps, dtype=np.float32)
             rounder(steps, u, target)

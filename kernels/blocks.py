@@ -94,32 +94,47 @@ def pieces(
     parameters = tuple(_aligned(p, shape) for p in parameters)
     if source.size == 0:
         return
-    varies = [any(p.shape[d] != 1 for p in parameters) for d in range(source.ndim)]
-    # Axes of length 1 and the parameter pattern decide how far dimensions can be merged.
-    live = [d for d in range(source.ndim) if shape[d] != 1]
-    grouped = [d for d in live if varies[d]]
-    if not grouped:
-        scalars = tuple(p.reshape(()) for p in parameters)
-        yield from _flat(source.reshape(-1), target.reshape(-1), scalars, block)
-        return
-    first, last = grouped[0], grouped[-1]
-    if any(first < d < last and not varies[d] for d in live):
+    laid = layout(shape, parameters)
+    if laid is None:
         # Two separated groups of axes: take the outermost axis one index at a time.
-        axis = live[0]
+        axis = next(d for d, length in enumerate(shape) if length != 1)
         for index in range(shape[axis]):
             cut = (slice(None),) * axis + (slice(index, index + 1),)
             some = tuple(p[cut] if p.shape[axis] != 1 else p for p in parameters)
             yield from pieces(source[cut], target[cut], some, block)
         return
-    outer = math.prod(shape[:first])
-    groups = math.prod(shape[first : last + 1])
-    inner = math.prod(shape[last + 1 :])
+    extent, full = laid
+    if extent[1] == 1:
+        scalars = tuple(p.reshape(()) for p in full)
+        yield from _flat(source.reshape(-1), target.reshape(-1), scalars, block)
+        return
+    yield from _grouped(source.reshape(-1), target.reshape(-1), full, extent, block)
+
+
+def layout(
+    shape: tuple[int, ...], parameters: tuple[np.ndarray, ...]
+) -> tuple[tuple[int, int, int], tuple[np.ndarray, ...]] | None:
+    """(outer, groups, inner) and (groups,) values of each parameter: element (o, g, i) of the
+    C-ordered array has those of group g. None where the axes of the parameters are not neighbours.
+
+    parameters: as for `pieces`. Raises BadArray if one does not broadcast.
+    """
+    parameters = tuple(_aligned(p, shape) for p in parameters)
+    varies = [any(p.shape[d] != 1 for p in parameters) for d in range(len(shape))]
+    # Axes of length 1 and the parameter pattern decide how far dimensions can be merged.
+    live = [d for d in range(len(shape)) if shape[d] != 1]
+    grouped = [d for d in live if varies[d]]
+    if not grouped:
+        return (1, 1, math.prod(shape)), tuple(p.reshape(-1) for p in parameters)
+    first, last = grouped[0], grouped[-1]
+    if any(first < d < last and not varies[d] for d in live):
+        return None
     full = tuple(
         np.broadcast_to(p.reshape(p.shape[first : last + 1]), shape[first : last + 1]).reshape(-1)
         for p in parameters
     )
-    extent = (outer, groups, inner)
-    yield from _grouped(source.reshape(-1), target.reshape(-1), full, extent, block)
+    groups = math.prod(shape[first : last + 1])
+    return (math.prod(shape[:first]), groups, math.prod(shape[last + 1 :])), full
 
 
 def _aligned(parameter: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:

@@ -223,6 +223,11 @@ class Call:
         return NoKernel(f"{self.name}({kinds}) on the {self.profile}: {reason}")
 
 
+def variable(handle: np.ndarray) -> str:
+    """The key in Call.resources of the value of the variable with this handle."""
+    return f"variable {handle.item()}"
+
+
 def options(**fields: Any) -> Mapping[str, Any] | Any:
     """Options made by hand: `options(axis=1)`."""
     return SimpleNamespace(**fields)

@@ -16,6 +16,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -29,6 +30,7 @@ try:
 except ImportError:  # no locks: the last writer wins
     fcntl = None  # type: ignore[assignment]
 
+MARK = b"qcore"  # between machine code and its digest
 FLAGS = {"nogil": True, "error_model": "numpy"}
 
 
@@ -150,8 +152,35 @@ def _cache(base: Any, folder: Path) -> Any:
     """numba's cache, kept in `folder`, which changes with the code and so needs no stamp.
 
     One process writes at a time: numba numbers the files of a function, and two writers could take
-    the same number for different types.
+    the same number for different types. Machine code stands before its SHA-256; what is damaged is
+    compiled again, and what cannot be kept is compiled in each process.
     """
+    import pickle
+
+    from numba.core.caching import IndexDataCacheFile
+
+    class Checked(IndexDataCacheFile):
+        def _load_index(self) -> dict[Any, str]:
+            try:
+                return dict(super()._load_index())
+            except Exception:  # pickle raises whatever comes, of damaged files
+                return {}
+
+        def _save_data(self, name: str, data: Any) -> None:
+            whole = self._dump(data)
+            with self._open_for_write(self._data_path(name)) as stream:
+                stream.write(whole + MARK + hashlib.sha256(whole).digest())
+
+        def _load_data(self, name: str) -> Any:
+            whole = Path(self._data_path(name)).read_bytes()
+            end = -32 - len(MARK)
+            # One without the mark was cut, which pickle notices, or is of before there was one.
+            if whole[end:-32] == MARK and hashlib.sha256(whole[:end]).digest() != whole[-32:]:
+                raise OSError("damaged")
+            try:
+                return pickle.loads(whole)
+            except Exception as error:
+                raise OSError("damaged") from error
 
     class Place:
         def get_cache_path(self) -> str:
@@ -175,10 +204,16 @@ def _cache(base: Any, folder: Path) -> Any:
     class Cache(base):
         _impl_class = Implementation
 
+        def __init__(self, function: Any):
+            super().__init__(function)
+            self._cache_file.__class__ = Checked
+
         def save_overload(self, signature: Any, data: Any) -> None:
-            with open(folder / "lock", "wb") as lock:
-                if fcntl is not None:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                super().save_overload(signature, data)
+            with suppress(OSError):  # full, or gone: the code is compiled and runs all the same
+                folder.mkdir(parents=True, exist_ok=True)
+                with open(folder / "lock", "wb") as lock:
+                    if fcntl is not None:
+                        fcntl.flock(lock, fcntl.LOCK_EX)
+                    super().save_overload(signature, data)
 
     return Cache

@@ -131,7 +131,8 @@ class OpSpec:
     shared: (input, output) positions that get one range, the union of both.
     static: a program can be planned with it before there are values: outputs follow from the
         operands alone and have the shapes that the file declares. False where shapes follow from
-        values (WHERE), and for what runs subgraphs or has to do with resources.
+        values (WHERE), and for what runs subgraphs or has to do with resources, which can be
+        planned only where the operator's own `lower` says how.
     """
 
     name: str

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kernels import streaming
 from kernels.blocks import BLOCK, LONG_RUN, groups_of, scratch
 from kernels.errors import BadArray
 
@@ -32,6 +33,8 @@ def min_max(x: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, np.ndar
     Raises BadArray for an empty or non-float array.
     """
     flat, extent = _prepared(x, axis, "min_max")
+    if found := streaming.extremes(flat, extent):
+        return found
     _, groups, inner = extent
     beside = inner < LONG_RUN and groups * inner <= BLOCK  # reduced across, not along, the runs
     if groups == 1 or inner >= LONG_RUN or beside:

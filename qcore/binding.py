@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -123,8 +123,7 @@ def _with_floats(model: ts.Model, entry: Entry) -> Entry:
     return replace(entry, inputs=inputs)
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """A sample ready to be sent: its number, its entry, one array for each input of the entry."""
 
     number: int
@@ -144,6 +143,8 @@ class Binder:
             self.entries = tuple(_with_floats(model, entry) for entry in self.entries)
         self.names = {e.name: i for i, e in enumerate(self.entries)}
         self.default = 0
+        # Entry, shape and dtype of arrays that were handed on as they are; their like will be too.
+        self._unchanged: set[tuple[int, tuple[int, ...], np.dtype]] = set()
         if signature is not None:
             self.default = self._entry(signature)
 
@@ -191,6 +192,9 @@ class Binder:
     def bind(self, sample: Any, number: int, name: str | None = None) -> Bound:
         """One sample as the arrays of its entry's inputs."""
         index = self.default if name is None else self._entry(name, number)
+        if type(sample) is np.ndarray and sample.flags.c_contiguous:
+            if (index, sample.shape, sample.dtype) in self._unchanged:
+                return Bound(number, index, (sample,))
         if (
             isinstance(sample, tuple)
             and len(sample) == 2
@@ -203,6 +207,8 @@ class Binder:
         entry = self.entries[index]
         values = _in_order(sample, entry, number)
         arrays = tuple(_adapt(v, i, number) for v, i in zip(values, entry.inputs))
+        if len(arrays) == 1 and arrays[0] is sample:
+            self._unchanged.add((index, sample.shape, sample.dtype))
         return Bound(number, index, arrays)
 
 
@@ -246,7 +252,7 @@ def _adapt(value: Any, to: Input, number: int) -> np.ndarray:
     if to.dtype is object:
         return _fit(array.astype(object), to, number)
     if to.floats and array.dtype.kind == "f":
-        array = array.astype(np.float32)
+        array = array.astype(np.float32, copy=False)
     elif array.dtype != to.dtype:
         array = _cast(array, to, number)
     return np.ascontiguousarray(_fit(array, to, number))

@@ -2,6 +2,7 @@
 
 Operators that can be lowered (`lower` in their files) become kernels over one arena; what cannot is
 computed by its `fast` function, with the arena's bytes as arrays. The integers are the same.
+Resource variables are blocks of the arena too, and keep their values from one run to the next.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels import ops
-from kernels.call import Call
+from kernels.call import Call, Tensor
 from kernels.errors import KernelError
 from kernels.profile import Profile
 from kernels.simd.program import Form, NotLowered, Plan, Program
@@ -23,6 +24,8 @@ from qcore.execute import NotCompiled
 if TYPE_CHECKING:
     from qcore.execute import Block, Node
 
+NO_FORM = Form((), np.dtype(np.void))  # of a tensor that has no bytes
+
 
 def compile_block(block: Block, profile: Profile, keep: bool = False) -> Program:
     """The program of a subgraph for the shapes that its tensors declare.
@@ -31,7 +34,7 @@ def compile_block(block: Block, profile: Profile, keep: bool = False) -> Program
     Raises NotCompiled; kernels.simd.build.CompilerFailed when the compiler does.
     """
     graph = block.graph
-    if block.variables or not all(_static(n) for n in block.nodes):
+    if block.variables or not all(_planned(n) for n in block.nodes):
         raise NotCompiled("it keeps a state, calls subgraphs or has shapes that depend on data")
     plan = Plan(keep=keep)
     forms = [_form(t) for t in block.tensors]
@@ -45,9 +48,11 @@ def compile_block(block: Block, profile: Profile, keep: bool = False) -> Program
     return plan.finish(graph.inputs, outputs)
 
 
-def _static(node: Node) -> bool:
+def _planned(node: Node) -> bool:
+    """Whether a program can be planned with the operator: by its operands alone, or since it says
+    itself how (what has to do with resources)."""
     spec = ops.find(node.name)
-    return spec is not None and spec.static
+    return spec is not None and (spec.static or hasattr(ops.module(node.name), "lower"))
 
 
 def _form(t: Any) -> Form | None:
@@ -68,25 +73,43 @@ def _add(
     plan: Plan, block: Block, node: Node, profile: Profile, forms: Sequence[Form | None]
 ) -> None:
     """One operator: its kernels, or a Python function in their place."""
-    operands = [None if t < 0 else block.tensors[t] for t in node.inputs]
+    operands = [None if t < 0 else _operand(plan, block, t) for t in node.inputs]
     outputs = [t for t in node.outputs if t >= 0]
     call = Call(
         node.name, tuple(operands), tuple(block.tensors[t] for t in outputs), node.options,
         profile, node.version, node.intermediates,
     )  # fmt: skip
     computed = [None if t is None or t.constant else n for n, t in zip(node.inputs, operands)]
-    made = [_known(forms[t], t) for t in outputs]
-    module = ops.module(node.name)
+    module, spec = ops.module(node.name), ops.find(node.name)
+    static = spec is not None and spec.static
+    # An operator that is not static may have a handle for an output.
+    made = [_known(forms[t], t) if static else forms[t] or NO_FORM for t in outputs]
     try:
-        call = ops.resolve(call)
-        if module is None or not hasattr(module, "lower") or not call.form:
+        if call.form or not static:  # what is not quantized is `real` on every path
+            call = ops.resolve(call)
+        if module is None or not hasattr(module, "lower"):
             raise NotLowered(f"{node.name} has no compiled form")
         lowering = plan.operator(call, computed, outputs, made)
         module.lower(call, lowering)
         lowering.done()
-    except KernelError:
+        for t in outputs:
+            if t not in plan.known:
+                _known(forms[t], t)
+    except KernelError as error:
+        if not static:
+            raise NotCompiled(str(error)) from error
         inputs = [n for n in computed if n is not None]
         plan.foreign(_function(call, computed, made, block.where(node)), inputs, outputs, made)
+
+
+def _operand(plan: Plan, block: Block, tensor: int) -> Tensor:
+    """The tensor, with its value where that is known before the run."""
+    found = block.tensors[tensor]
+    if tensor in plan.known:
+        return replace(found, data=plan.known[tensor], constant=True)
+    if not found.constant and tensor not in plan.tensors:
+        raise NotCompiled(f"tensor {tensor} is read before it is computed")
+    return found
 
 
 def _function(

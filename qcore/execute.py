@@ -122,13 +122,25 @@ class Executor:
         self.binder = Binder(self.model, signature, floats=True)
         self.blocks = tuple(Block(graph, mode) for graph in graphs(self.model))
         self._states: dict[tuple[int, int], np.ndarray] = {}
-        self.resources: dict[str, Any] = {}
+        self._resources: dict[str, Any] = {}
+        self._lent: set[str] = set()  # keys of resources whose arrays are a program's memory
         self._programs: dict[tuple[int, bool], Program | None] = {}
 
     def reset(self) -> None:
         """Forget the states of recurrent operators and the values of resource variables."""
         self._states.clear()
-        self.resources.clear()
+        self._resources.clear()
+        self._lent.clear()
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """Values of resource variables, and what else outlasts an invocation. They may be changed;
+        the arrays are nobody else's."""
+        for key in self._lent:
+            if key in self._resources:
+                self._resources[key] = self._resources[key].copy()
+        self._lent.clear()
+        return self._resources
 
     def run(self, samples: Iterable[Any], tensors: bool = False) -> Iterator[Any]:
         """What `qcore.run` returns, for each sample in turn.
@@ -165,19 +177,18 @@ class Executor:
         """
         block = self.blocks[subgraph]
         program = self.program(subgraph, keep) if block.declares(given) else None
-        if program is not None:
+        if program is not None and self._holds(subgraph, program):
             try:
                 return self._invoke(program, block, given, keep)
             except NotCompiled:  # the file declares other shapes than its operators make
                 self._programs[subgraph, keep] = None
+            except CannotRun:
+                if not program.variables:
+                    raise  # else what was assigned before the operator that stops is to stay
         values: dict[int, np.ndarray] = dict(given)
         wanted = {*block.graph.inputs, *block.graph.outputs}
         for node in block.nodes:
-            call = self.call(subgraph, node, values)
-            try:
-                results = ops.compute(call, self.mode)
-            except KernelError as error:
-                raise CannotRun(f"{block.where(node)}: {error}") from error
+            results = self._compute(subgraph, node, values)
             values.update((t, r) for t, r in zip(node.outputs, results) if t >= 0)
             self.keep_states(subgraph, node, results)
             if not keep:
@@ -191,11 +202,20 @@ class Executor:
                 values[tensor] = block.tensors[tensor].x
         return values
 
+    def _compute(
+        self, subgraph: int, node: Node, values: Mapping[int, np.ndarray]
+    ) -> tuple[np.ndarray, ...]:
+        call = self.call(subgraph, node, values)
+        try:
+            return ops.compute(call, self.mode)
+        except KernelError as error:
+            raise CannotRun(f"{self.blocks[subgraph].where(node)}: {error}") from error
+
     def program(self, subgraph: int = 0, keep: bool = False) -> Program | None:
         """The subgraph as a program of compiled kernels (mode "fast"), made when first asked for.
 
-        keep: one whose every tensor can be read after a run. None where there is none: a state,
-        control flow, shapes that depend on data, or a compiler that failed.
+        keep: one whose every tensor can be read after a run. None where there is none: a state of a
+        recurrent operator, control flow, shapes that depend on data, or a compiler that failed.
         """
         key = subgraph, keep
         if key not in self._programs:
@@ -211,14 +231,48 @@ class Executor:
         except (NotCompiled, CompilerFailed):
             return None
 
+    def _holds(self, subgraph: int, program: Program) -> bool:
+        """Give the program's variables their values, unless it has them from its last run. False
+        where it cannot take them."""
+        if not program.variables and not program.before:
+            return True
+        held = program.instance(0).variables
+        for key, view in held.items():
+            if self._resources.get(key) is not view:
+                break
+        else:
+            if all(key in self._resources for key, _ in program.before):
+                return True
+        block, resources = self.blocks[subgraph], self.resources
+        for key, number in program.before:
+            if key not in resources:
+                self._compute(subgraph, block.nodes[number], {})
+        for key, (_, variable) in program.variables.items():
+            value = resources.get(key)
+            if value is None:
+                if variable.read:
+                    return False
+            elif (value.shape, value.dtype) != (variable.form.shape, variable.form.dtype):
+                return False
+            else:
+                held[key][...] = value
+        if program.native:  # else it may stop in the middle: the values before are still needed
+            resources.update(held)
+            self._lent.update(held)
+        return True
+
     def _invoke(
         self, program: Program, block: Block, given: Mapping[int, np.ndarray], keep: bool
     ) -> dict[int, np.ndarray]:
-        outs = program.run(1, [given[t][None] for t in block.graph.inputs])
-        values = {**given, **{t: a[0] for t, a in zip(program.outputs, outs)}}
+        made = program.one([given[t] for t in program.inputs])
+        values = {**given, **dict(zip(program.outputs, made))}
+        if program.variables and not program.native:
+            held = program.instance(0).variables
+            self._resources.update({key: view.copy() for key, view in held.items()})
         if keep:
             instance = program.instance(0)
             values |= {t: instance.view(t).copy() for t in program.tensors if t not in values}
+            values |= program.known
         return values
 
     def batch(self, images: Any, threads: int | None = None) -> dict[str, np.ndarray]:
@@ -274,12 +328,15 @@ class Executor:
         for first in range(0, count, step):
             part = {name: a[first : first + step] for name, a in given.items()}
             arrays = self._ready(entry, part, first)
-            program = self.program(entry.subgraph)
+            declared = block.declares({i.tensor: a[0] for i, a in zip(entry.inputs, arrays)})
+            program = self.program(entry.subgraph) if declared else None
             inputs = [
                 _encoded(block, i.tensor, a, team, program) for i, a in zip(entry.inputs, arrays)
             ]
             made = {i.tensor: a for i, a in zip(entry.inputs, inputs)}
-            if program is not None:
+            # What may stop in the middle of a block leaves the variables as its last image did.
+            whole = program is not None and (program.native or not program.variables)
+            if program is not None and whole and self._holds(entry.subgraph, program):
                 try:
                     ordered = [made[t] for t in program.inputs]
                     outs = program.run(min(step, count - first), ordered, team)
@@ -365,10 +422,15 @@ class Block:
     def __init__(self, graph: Graph, mode: str):
         self.graph = graph
         self.real = mode == "real"
+        self._parameters: dict[int, Tensor] = {}
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
         return tuple(self._tensor(t) for t in range(len(self.graph.tensors)))
+
+    @cached_property
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(t.shape for t in self.tensors)
 
     @cached_property
     def variables(self) -> frozenset[int]:
@@ -390,18 +452,24 @@ class Block:
 
     def declares(self, given: Mapping[int, np.ndarray]) -> bool:
         """Whether the inputs have the shapes that the file declares."""
-        return all(a.shape == self.tensors[t].shape for t, a in given.items())
+        shapes = self._shapes
+        for tensor, array in given.items():
+            if array.shape != shapes[tensor]:
+                return False
+        return True
 
     def encode(self, tensor: int, array: np.ndarray) -> np.ndarray:
         """A sample's array as the tensor holds it."""
-        t = parameters(self.graph, tensor)
         floats = array.dtype.kind == "f"
+        if floats == self.real:
+            return array
+        t = self._parameters.get(tensor)
+        if t is None:
+            t = self._parameters[tensor] = parameters(self.graph, tensor)
         if not t.quantized or t.dtype not in ranges.NAMED:
             return array
         if self.real:
-            return array if floats else replace(t, data=array).real()
-        if not floats:
-            return array
+            return replace(t, data=array).real()
         return affine.quantize(array, t.s, t.z, t.range)
 
     def _tensor(self, tensor: int) -> Tensor:

@@ -20,7 +20,7 @@ from qcore.graph import Graph, graphs
 from qcore.params import Affine, Stats
 from qcore.plan.values import Form, Plan, Step, SubgraphPlan
 
-BLOCK = 1 << 18  # values encoded at a time: 1 MB of float32, in the second-level cache
+BLOCK = 1 << 19  # values encoded at a time: 2 MB of float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tests.corpus
+from kernels import streaming
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--depth"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def numpy_encodes() -> Iterator[None]:
+    """Constants by NumPy, however much the tests before have read; tests/simd/test_encode.py asks
+    for the kernels."""
+    with streaming.using({}, streaming.SMALL):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,23 @@ def _cropped(at: Window, out: Sequence[int]) -> tuple[slice, ...]:
     return (slice(None), *(slice(b, b + n) for b, n in zip(at.before, out, strict=True)))
 
 
+SHORT = 2048  # weights of a filter that is summed in order; NumPy is faster on longer ones only
+
+
+def short(w: np.ndarray) -> bool:
+    """Whether float products with these weights are summed in order (`ordered_sums`)."""
+    return 0 < w.size <= SHORT
+
+
+def ordered_sums(x: np.ndarray, w: np.ndarray, at: Window) -> np.ndarray:
+    """x (N, H, W, C), w (KH, KW, C, O) float32 -> (N, OH, OW, O) float64, without bias: products,
+    which are exact, added in the order of the taps and of the channels."""
+    acc = np.zeros((x.shape[0], *at.out, w.shape[-1]), np.float64)
+    weights = np.ascontiguousarray(w, np.float64)
+    _ordered_loops(np.ascontiguousarray(x, np.float32), weights, at.plain, acc)
+    return acc
+
+
 # --- sums, jitted ---------------------------------------------------------------------------------
 
 
@@ -201,6 +218,26 @@ def conv_loops(x, w, bias, plain, acc):
                                 w[g, ky, kx],
                                 acc[image, oy, ox, g * units : (g + 1) * units],
                             )
+
+
+@jit
+def _ordered_loops(x, w, plain, acc):
+    stride_h, stride_w, dilation_h, dilation_w, top, left = plain
+    for image in range(acc.shape[0]):
+        for oy in range(acc.shape[1]):
+            for ox in range(acc.shape[2]):
+                for ky in range(w.shape[0]):
+                    iy = oy * stride_h - top + ky * dilation_h
+                    if iy < 0 or iy >= x.shape[1]:
+                        continue
+                    for kx in range(w.shape[1]):
+                        ix = ox * stride_w - left + kx * dilation_w
+                        if ix < 0 or ix >= x.shape[2]:
+                            continue
+                        for c in range(x.shape[3]):
+                            value = np.float64(x[image, iy, ix, c])
+                            for o in range(acc.shape[3]):
+                                acc[image, oy, ox, o] += value * w[ky, kx, c, o]
 
 
 @jit

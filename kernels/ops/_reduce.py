@@ -116,6 +116,13 @@ def fast_sums(x: np.ndarray) -> np.ndarray:
     return total.astype(np.int64)
 
 
+def ordered_sums(x: np.ndarray) -> np.ndarray:
+    """(outer, n, inner) float32 -> (outer, inner) float64, one element after another."""
+    total = np.zeros((x.shape[0], x.shape[2]), np.float64)
+    _ordered(x, total)
+    return total
+
+
 def affine_float(
     total: np.ndarray, scale: np.float32, bias: np.float32, zero_point: int, call: Call
 ) -> np.ndarray:
@@ -192,6 +199,14 @@ def fast_first(call: Call, largest: bool) -> np.ndarray:
     else:
         _first_columns(x, largest, np.empty(x.shape[2], x.dtype), out)
     return out.reshape(shape[:axis] + shape[axis + 1 :])
+
+
+@jit
+def _ordered(x, out):
+    for row in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                out[row, c] += np.float64(x[row, i, c])
 
 
 @jit

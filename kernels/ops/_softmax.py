@@ -6,6 +6,7 @@ CalculateInputRadius), reference/softmax.h, optimized_ops.h (PopulateSoftmaxLook
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,12 @@ from kernels.gemmlowp import exp_on_negative_values, exp_on_negative_values_scal
 from kernels.jit import jit
 from kernels.scalar import high, pot_away
 
+# exp(v) = 2^n exp(v - n ln 2), with ln 2 in two parts, of which n times the first is exact; then a
+# polynomial, in float64, whose remainder is below 2^-46.
+LOG2_E = 1.4426950408889634
+LN_2 = 0.6931471803691238, 1.9082149292705877e-10
+INVERSE_FACTORIALS = tuple(1 / math.factorial(k) for k in range(12))
+REACH = 200.0  # beyond it a float32 exponential is 0 or infinite
 FRACTION_BITS = 26  # of the scaled differences: Q5 of 32 bits
 ACCUMULATION_BITS = 12  # integer bits of the sum
 
@@ -45,6 +52,21 @@ def scaling(call: Call, beta: float) -> Scaling:
 def rows(x: np.ndarray) -> np.ndarray:
     """(rows, length of the last axis), contiguous."""
     return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+
+
+def exponential(x: np.ndarray) -> np.ndarray:
+    """exp of float32, in float64 and rounded once: the same last bit on every processor, which
+    NumPy's own does not have."""
+    v = np.where(np.abs(x) < REACH, x, np.copysign(np.float32(REACH), x)).astype(np.float64)
+    v = np.where(np.isnan(x), 0.0, v)
+    n = np.rint(v * LOG2_E)
+    rest = (v - n * LN_2[0]) - n * LN_2[1]
+    y = np.full_like(rest, INVERSE_FACTORIALS[-1])
+    for factor in INVERSE_FACTORIALS[-2::-1]:
+        y = y * rest + factor
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        found = np.ldexp(y, n.astype(np.int32)).astype(np.float32)
+    return np.where(np.isnan(x), x, found)
 
 
 def differences(x: np.ndarray) -> np.ndarray:

@@ -96,9 +96,12 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def lower(call: Call, to: Lowering) -> None:
-    """Compiled: 8 bits."""
-    from kernels.simd import operands
+    """Compiled: 8 bits and float32."""
+    from kernels.simd import floats, operands
 
+    if not call.form:
+        floats.two(to, "add")
+        return
     operands.sum_of(to, sign=1)
 
 

@@ -5,11 +5,16 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/assign_
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from kernels.call import Call
+from kernels.call import Call, variable
 from kernels.numerics import Row
 from kernels.opspec import Operand, OpSpec, Role
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="ASSIGN_VARIABLE",
@@ -29,8 +34,13 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
     """Keeps the value in call.resources. Raises NoKernel without them."""
     if call.resources is None:
         raise call.refuse("variables need Call.resources; run the model with qcore.run")
-    call.resources[f"variable {call.x().item()}"] = call.x(1).copy()
+    call.resources[variable(call.x())] = call.x(1).copy()
     return ()
 
 
 reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: a copy."""
+    to.write(variable(call.x()), 1)

@@ -75,7 +75,10 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def lower(call: Call, to: Lowering) -> None:
-    """Compiled: 8 bits."""
-    from kernels.simd import windows
+    """Compiled: 8 bits and float32."""
+    from kernels.simd import floats, windows
 
+    if not call.form:
+        floats.pooled(to, "average")
+        return
     windows.pooled(to, "average")

@@ -129,9 +129,13 @@ AT = _conv.At(x=0, w=1, bias=2)
 
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
-    """y = act(sum x w + b). Sums of each tap in float64, rounded once to float32."""
-    x, w = call.x(0).astype(np.float64), call[1].real().astype(np.float64)
-    y = _conv.conv_sums(x, _taps(w), _window(call), np.matmul)
+    """y = act(sum x w + b). Sums in float64, rounded once to float32; those of short filters in
+    order, others as NumPy adds the products of each tap."""
+    x, w, at = call.x(0), _taps(call[1].real()), _window(call)
+    if _conv.short(w) and x.shape[3] == w.shape[2]:
+        y = _conv.ordered_sums(x, w, at)
+    else:
+        y = _conv.conv_sums(x.astype(np.float64), w.astype(np.float64), at, np.matmul)
     if call.has(2):
         y = y + call[2].real()
     return (activation.apply(call, y.astype(np.float32)),)
@@ -207,10 +211,16 @@ def delegated(call: Call) -> bool:
 
 def lower(call: Call, to: Lowering) -> None:
     """The matrix kernel on segments of a padded image, for one group of int8."""
-    from kernels.simd import convolution
+    from kernels.simd import convolution, floats, hybrid
 
     convolution.unblinded(call, _window(call), _groups(call) == 1)
+    if not call.form:
+        floats.conv(to, _window(call), call[1].real())
+        return
     _check(call)
+    if call[0].dtype == "float32":
+        hybrid.conv(to, _window(call), call.x(1), *_hybrid(call))
+        return
     convolution.conv(
         to, _window(call), stage(call), call.x(1), _conv.biases(call, AT, call[1].shape[0])
     )

@@ -170,10 +170,16 @@ def delegated(call: Call) -> bool:
 
 def lower(call: Call, to: Lowering) -> None:
     """Taps of a padded image, several in one dot instruction, for one filter a channel of int8."""
-    from kernels.simd import convolution
+    from kernels.simd import convolution, floats, hybrid
 
     convolution.unblinded(call, _window(call), call[1].shape[3] == call[0].shape[3])
+    if not call.form:
+        floats.depthwise(to, _window(call), call[1].real()[0])
+        return
     _check(call)
+    if call[0].dtype == "float32":
+        hybrid.depthwise(to, _window(call), call.x(1)[0], _scaling(call))
+        return
     convolution.depthwise(
         to, _window(call), stage(call), call.x(1)[0], _conv.biases(call, AT, call[1].shape[3])
     )

@@ -17,6 +17,7 @@ from kernels.call import Call
 from kernels.errors import RuntimeRefuses
 from kernels.fixedpoint import wrap32
 from kernels.numerics import Row
+from kernels.ops import _conv
 from kernels.ops import _fully_connected_hybrid as _hybrid
 from kernels.ops import _fully_connected_shuffled as _shuffled
 from kernels.ops._products import centred, integer_loops, sums
@@ -209,11 +210,17 @@ NUMERICS = (
 
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
-    """y = act(x w^T + b). Sums in float64, rounded once to float32."""
-    w = call[1].real().astype(np.float64)
+    """y = act(x w^T + b). Sums in float64, rounded once to float32; those of few weights in order,
+    others as NumPy adds."""
+    w = call[1].real()
     if w.shape[1] == 0:
         return _empty(call)
-    y = _hybrid.rows(call.x(0), w.shape[1]).astype(np.float64) @ w.T
+    x = _hybrid.rows(call.x(0), w.shape[1])
+    if _conv.short(w):
+        at = _conv.Window((1, 1), (1, 1), (1, 1), (0, 0), (1, len(x)))
+        y = _conv.ordered_sums(x[None, None], w.T[None, None], at)[0, 0]
+    else:
+        y = x.astype(np.float64) @ w.astype(np.float64).T
     if call.has(2):
         y = y + call[2].real()
     return (activation.apply(call, _shaped(call, y.astype(np.float32))),)
@@ -354,10 +361,16 @@ def delegated(call: Call) -> bool:
 
 def lower(call: Call, to: Lowering) -> None:
     """The matrix kernel on rows of the input."""
-    from kernels.simd import convolution
+    from kernels.simd import convolution, floats, hybrid
 
     convolution.constant(call, 1, 2)
+    if not call.form:
+        floats.matrix(to, call[1].real())
+        return
     _check(call)
+    if call[0].dtype == "float32":
+        hybrid.matrix(to)
+        return
     w = call.x(1)
     bias = call.x(2) if call.has(2) else np.zeros(w.shape[0], np.int32)
     convolution.matrix(to, stage(call), w, weight_zero_point(call), bias)

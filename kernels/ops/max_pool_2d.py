@@ -71,11 +71,14 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def lower(call: Call, to: Lowering) -> None:
-    """Compiled: 8 bits."""
-    from kernels.simd import windows
+    """Compiled: 8 bits and float32."""
+    from kernels.simd import floats, windows
     from kernels.simd.operands import filled
     from kernels.simd.program import NotLowered
 
+    if not call.form:
+        floats.pooled(to, "max")
+        return
     if _rescaled(call, _pool.window(filled(call))):
         raise NotLowered("MAX_POOL_2D: XNNPACK rescales here")
     windows.pooled(to, "max")

@@ -57,10 +57,13 @@ LANES = 16
 
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
-    """Mean along the axes. Floats: sums in float64, rounded once; integers: toward zero."""
+    """Mean along the axes. Floats: sums in float64, in order, rounded once; integers: toward
+    zero."""
     x, along = call.x(0), _reduce.axes(call)
     if x.dtype == np.float32:
-        mean = x.mean(axis=along, dtype=np.float64).astype(np.float32)
+        folded = _reduce.fold(x, along)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = (_reduce.ordered_sums(folded) / np.float64(folded.shape[1])).astype(np.float32)
     elif x.dtype in (np.int32, np.int64):
         total = x.sum(axis=along, dtype=np.int64)
         count = max(x.size // max(total.size, 1), 1)
@@ -88,9 +91,12 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def lower(call: Call, to: Lowering) -> None:
-    """Compiled: 8 bits."""
-    from kernels.simd import windows
+    """Compiled: 8 bits and float32."""
+    from kernels.simd import floats, windows
 
+    if not call.form:
+        floats.mean(to)
+        return
     windows.mean_of(to)
 
 

@@ -5,12 +5,17 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/read_va
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from kernels.call import Call
+from kernels.call import Call, variable
 from kernels.errors import RuntimeRefuses
 from kernels.numerics import Row
 from kernels.opspec import Operand, OpSpec, Role
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="READ_VARIABLE",
@@ -28,10 +33,15 @@ NUMERICS = (Row("any", "copies (E65)", "as reference", source="read_variable.cc"
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
     """The value last assigned. Raises RuntimeRefuses before the first assignment."""
-    handle, resources = call.x().item(), call.resources or {}
-    if f"variable {handle}" not in resources:
-        raise RuntimeRefuses(f"READ_VARIABLE: nothing was assigned to {handle} yet")
-    return (resources[f"variable {handle}"],)
+    key, resources = variable(call.x()), call.resources or {}
+    if key not in resources:
+        raise RuntimeRefuses(f"READ_VARIABLE: nothing was assigned to {call.x().item()} yet")
+    return (resources[key],)
 
 
 reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: a copy."""
+    to.read(variable(call.x()))

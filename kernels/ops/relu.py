@@ -5,6 +5,7 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/activat
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,10 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def lower(call: Call, to: Lowering) -> None:
-    """Compiled on 8 bits: a table of all codes."""
-    from kernels.simd import operands
+    """Compiled on 8 bits, a table of all codes, and on float32."""
+    from kernels.simd import floats, operands
 
+    if not call.form:
+        floats.clamp(to, 0.0, math.inf)
+        return
     operands.table_of(to, reference)

@@ -59,7 +59,10 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 
 def lower(call: Call, to: Lowering) -> None:
-    """Compiled on 8 bits: a table of all codes."""
-    from kernels.simd import operands
+    """Compiled on 8 bits, a table of all codes, and on float32."""
+    from kernels.simd import floats, operands
 
+    if not call.form:
+        floats.clamp(to, 0.0, 6.0)
+        return
     operands.table_of(to, reference)

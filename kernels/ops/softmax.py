@@ -75,14 +75,16 @@ PAIRS = ("int8", "int8"), ("uint8", "uint8"), ("int8", "int16"), ("uint8", "int1
 
 
 def real(call: Call) -> tuple[np.ndarray, ...]:
-    """exp(beta (x - max)) / sum, float32; the sum in float64, rounded once.
+    """exp(beta (x - max)) / sum, float32; the sum in float64, in order, rounded once.
 
     Each exponential, the sum and the quotient are good to a few ulp: relative error below 2^-20.
     """
     x = np.asarray(call[0].real(), np.float32)
-    with np.errstate(under="ignore", invalid="ignore"):
-        power = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(call.option("beta", 1.0)))
-        return (power / power.sum(axis=-1, keepdims=True, dtype=np.float64).astype(np.float32),)
+    with np.errstate(under="ignore", invalid="ignore", over="ignore"):
+        away = (x - x.max(axis=-1, keepdims=True)) * np.float32(call.option("beta", 1.0))
+        power = common.exponential(away)
+        total = power.cumsum(axis=-1, dtype=np.float64)[..., -1:]
+        return (power / total.astype(np.float32),)
 
 
 def bound(call: Call) -> np.ndarray:
@@ -134,8 +136,11 @@ def fast(call: Call) -> tuple[np.ndarray, ...]:
 
 def lower(call: Call, to: Lowering) -> None:
     """Compiled: 8 bits; on the reference path rows that cannot make the runtime abort."""
-    from kernels.simd import normalize
+    from kernels.simd import floats, normalize
 
+    if not call.form:
+        floats.softmax(to)
+        return
     normalize.softmax(to)
 
 

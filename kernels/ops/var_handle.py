@@ -5,11 +5,16 @@ Sources: LiteRT tfl_ops.td, operator_property.cc, op_version.cc, kernels/var_han
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from kernels.call import Call
 from kernels.numerics import Row
 from kernels.opspec import Operand, OpSpec, Role
+
+if TYPE_CHECKING:
+    from kernels.simd.program import Lowering
 
 SPEC = OpSpec(
     name="VAR_HANDLE",
@@ -30,3 +35,8 @@ def real(call: Call) -> tuple[np.ndarray, ...]:
 
 
 reference = fast = real
+
+
+def lower(call: Call, to: Lowering) -> None:
+    """Compiled: known before."""
+    to.know(real(call)[0])

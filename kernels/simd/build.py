@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,16 @@ from kernels.threads import cores
 
 TIME_LIMIT = 120.0  # seconds for all children; a kernel takes a fraction of one
 WATCH_SECONDS = 0.02
+DIGEST = 32  # bytes of SHA-256 behind an object file
+LOST = 3  # exit code of a child that could not write one
 
 
 class CompilerFailed(KernelError):
     """The compiler crashed, hung or refused a kernel; its operator is computed in another way."""
+
+
+class _Lost(CompilerFailed):
+    """An object file could not be written."""
 
 
 @cache
@@ -71,42 +77,68 @@ def addresses(
         missing = [n for n in dict.fromkeys(names) if (target.name, n) not in _loaded]
         if missing:
             folder = _folder(target)
-            files = {n: folder / f"{n}.o" for n in missing}
-            absent = [n for n, file in files.items() if not file.is_file()]
-            with ExitStack() as stack:
-                if absent:
-                    made = _writable(folder, stack)
-                    _compile(absent, target, made, progress or partial(notice.tell, "kernels"))
-                    files.update((n, made / f"{n}.o") for n in absent)
-                _load(files, target)
+            objects = {n: _kept(folder / f"{n}.o") for n in missing}
+            if absent := [n for n, data in objects.items() if data is None]:
+                tell = progress or partial(notice.tell, "kernels")
+                objects.update(_made(absent, target, folder, tell))
+            _load(objects, target)
         return {n: _loaded[target.name, n] for n in names}
 
 
-def _writable(folder: Path, stack: ExitStack) -> Path:
-    """The folder, made if need be; one for this process alone where it cannot be written to."""
+def _kept(file: Path) -> bytes | None:
+    """What the compiler wrote: an object file and its SHA-256. None where it is not there, or is
+    not that: LLVM ends the process for an object file that is damaged."""
+    try:
+        whole = file.read_bytes()
+    except OSError:
+        return None
+    data, digest = whole[:-DIGEST], whole[-DIGEST:]
+    if hashlib.sha256(data).digest() == digest:
+        return data
+    with suppress(OSError):
+        file.unlink()
+    return None
+
+
+def _made(
+    names: Sequence[str], target: Target, folder: Path, progress: Callable[[int, int], None]
+) -> dict[str, bytes | None]:
+    """Object files compiled now: kept in `folder`, or in one for this process alone where that
+    cannot be written to, is full, or is gone when they are read."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qcore-simd-")))
+            pass
+        _compile(names, target, folder, progress)
+        objects = {n: _kept(folder / f"{n}.o") for n in names}
+        if None not in objects.values():
+            return objects
+    except (OSError, _Lost):
+        pass
+    try:
+        with tempfile.TemporaryDirectory(prefix="qcore-simd-") as own:
+            _compile(names, target, Path(own), progress)
+            return {n: _kept(Path(own) / f"{n}.o") for n in names}
+    except OSError as error:
+        raise CompilerFailed(f"compiling {names[0]}: {error}") from None
 
 
-def _load(files: Mapping[str, Path], target: Target) -> None:
+def _load(objects: Mapping[str, bytes | None], target: Target) -> None:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    for file in files.values():
-        engine.add_object_file(llvm.ObjectFileRef.from_data(file.read_bytes()))
+    for data in objects.values():
+        if data is not None:
+            engine.add_object_file(llvm.ObjectFileRef.from_data(data))
     engine.finalize_object()
     _engines.append(engine)  # the code lives as long as its engine
-    for name, file in files.items():
-        found = engine.get_function_address(name)
+    for name, data in objects.items():
+        found = engine.get_function_address(name) if data is not None else 0
         if not found:
-            raise CompilerFailed(f"the compiled file of {name} does not hold it; delete {file}")
+            raise CompilerFailed(f"compiling {name}: its object file is not whole")
         _loaded[target.name, name] = found
 
 
@@ -119,15 +151,18 @@ def _compile(
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with ExitStack() as stack:
         printed = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in shares]
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-m", "kernels.simd.compiler", str(folder), target.name, *share],
-                stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT,
-                env=environment, start_new_session=True,
-            )
-            for share, to in zip(shares, printed)
-        ]  # fmt: skip
+        life = _pipe(stack)
+        children: list[subprocess.Popen[bytes]] = []
         stack.callback(_end, children)
+        for share, to in zip(shares, printed):
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "kernels.simd.compiler",
+                     str(folder), target.name, *share],
+                    stdin=life, stdout=to, stderr=subprocess.STDOUT,
+                    env=environment, start_new_session=True,
+                )
+            )  # fmt: skip
         stack.callback(progress, len(names), len(names))
         _wait(children, names, folder, progress)
         for child, share, said in zip(children, shares, printed):
@@ -135,7 +170,17 @@ def _compile(
                 said.seek(0)
                 absent = [n for n in share if not (folder / f"{n}.o").is_file()]
                 last = said.read().strip().splitlines()[-1:] or [f"signal {-child.returncode}"]
-                raise CompilerFailed(f"compiling {absent[0] if absent else share[0]}: {last[0]}")
+                kind = _Lost if child.returncode == LOST else CompilerFailed
+                raise kind(f"compiling {absent[0] if absent else share[0]}: {last[0]}")
+
+
+def _pipe(stack: ExitStack) -> int:
+    """The reading end of a pipe that ends with the stack, or with this process: children wait for
+    it, so that none outlives an interrupt, be it while they are started."""
+    ends = os.pipe()
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends[0]
 
 
 def _wait(

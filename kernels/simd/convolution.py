@@ -86,15 +86,19 @@ def conv(to: Lowering, window: Window, stage: Stage, w: np.ndarray, bias: np.nda
     batch, height, width, channels = to.call[0].shape
     to.check(0, (batch, *window.out, w.shape[0]))
     x, height, width = padded(to, window)
-    (dy, dx), (kh, kw) = window.dilation, window.kernel
     rows = pixel_offsets(batch, window, height, width, channels)
-    if dx == 1 or kw == 1:
-        segments = np.arange(kh) * dy * width * channels
-        filters = w.reshape(w.shape[0], kh, kw * channels)
-    else:
-        taps = [(i * dy * width + j * dx) * channels for i in range(kh) for j in range(kw)]
-        segments, filters = np.array(taps), w.reshape(w.shape[0], kh * kw, channels)
+    segments, filters = segmented(window, w, width)
     dense(to, stage, filters, bias, len(rows), x, to.y(), rows, segments)
+
+
+def segmented(window: Window, w: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of a window's segments in an image of that width, and the weights (O, KH, KW, C) by
+    segment."""
+    (dy, dx), (kh, kw), channels = window.dilation, window.kernel, w.shape[3]
+    if dx == 1 or kw == 1:
+        return np.arange(kh) * dy * width * channels, w.reshape(w.shape[0], kh, kw * channels)
+    taps = [(i * dy * width + j * dx) * channels for i in range(kh) for j in range(kw)]
+    return np.array(taps), w.reshape(w.shape[0], kh * kw, channels)
 
 
 def depthwise(to: Lowering, window: Window, stage: Stage, w: np.ndarray, bias: np.ndarray) -> None:
@@ -103,15 +107,13 @@ def depthwise(to: Lowering, window: Window, stage: Stage, w: np.ndarray, bias: n
     batch, height, width, channels = to.call[0].shape
     to.check(0, (batch, *window.out, channels))
     x, height, width = padded(to, window)
-    (sy, sx), (dy, dx) = window.stride, window.dilation
-    packed = depthwise_kernel.pack(to.target, w, bias, to.call[0].z, stage, sx, dx)
-    # A tap that only fills a group has weight 0 and may be anywhere.
-    ky, kx = np.divmod(np.maximum(packed.taps.ravel(), 0), w.shape[1])
-    taps = (ky * dy * width + kx * dx) * channels
-    if "columns" in packed.kernel:
-        taps = taps[: to.target.group]  # of the first column; the others follow pixel by pixel
+    sx = window.stride[1]
+    packed = depthwise_kernel.pack(
+        to.target, w, bias, to.call[0].z, stage, sx, window.dilation[1]
+    )  # fmt: skip
+    taps = tap_offsets(to, window, packed, width, channels)
     lines = [
-        (b * height + oy * sy) * width * channels
+        (b * height + oy * window.stride[0]) * width * channels
         for b in range(batch) for oy in range(window.out[0])
     ]  # fmt: skip
     to.run(
@@ -122,16 +124,24 @@ def depthwise(to: Lowering, window: Window, stage: Stage, w: np.ndarray, bias: n
     )  # fmt: skip
 
 
+def tap_offsets(
+    to: Lowering, window: Window, packed: depthwise_kernel.Packed, width: int, channels: int
+) -> np.ndarray:
+    """Where the taps of a depthwise kernel lie in an image of that width."""
+    # A tap that only fills a group has weight 0 and may be anywhere.
+    ky, kx = np.divmod(np.maximum(packed.taps.ravel(), 0), window.kernel[1])
+    taps = (ky * window.dilation[0] * width + kx * window.dilation[1]) * channels
+    if "columns" in packed.kernel:
+        taps = taps[: to.target.group]  # of the first column; the others follow pixel by pixel
+    return taps
+
+
 def padded(to: Lowering, window: Window) -> tuple[Place, int, int]:
     """The image with the border that the window needs, and its height and width: a copy where
     there is a border, else the input itself."""
     batch, height, width, channels = to.call[0].shape
-    need = [
-        (o - 1) * s + (k - 1) * d + 1
-        for o, s, k, d in zip(window.out, window.stride, window.kernel, window.dilation)
-    ]
     (above, left) = window.before
-    tall, wide = max(need[0], above + height), max(need[1], left + width)
+    tall, wide = bordered(window, height, width)
     if (tall, wide) == (height, width):
         return to.x(0), height, width
     image = to.scratch(batch * tall * wide * channels)
@@ -140,6 +150,16 @@ def padded(to: Lowering, window: Window) -> tuple[Place, int, int]:
         left * channels, (wide - width - left) * channels, to.call[0].z, tall,
     )  # fmt: skip
     return image, tall, wide
+
+
+def bordered(window: Window, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the image with the border that the window needs."""
+    need = [
+        (o - 1) * s + (k - 1) * d + 1
+        for o, s, k, d in zip(window.out, window.stride, window.kernel, window.dilation)
+    ]
+    above, left = window.before
+    return max(need[0], above + height), max(need[1], left + width)
 
 
 def pixel_offsets(batch: int, window: Window, height: int, width: int, channels: int) -> np.ndarray:

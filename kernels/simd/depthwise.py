@@ -18,6 +18,9 @@ which the output stage's packing of four vectors into bytes undoes. Of more chan
 the last block starts at C - B and repeats some; fewer are a block by themselves.
 
 Packed, for each block: [B int32 bias'] [groups x B x group int8] [B stage constants].
+
+Kinds of `epilogue.Floats` store float32; "zero_point" is then where the image's record is
+(quantize.py), the ends are bits of float32.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def write(name: str, rest: str, target: Target) -> str:
     c = k.code
     with c.loop(c.begin, c.end) as line:
         k.start = k.x + c.load(i64, k.row_offsets, line * 8, 8)
-        k.line = k.y + line * k.width * k.channels
+        k.line = k.y + line * k.width * k.channels * k.item
         if walk == "flat":
             _flat(k)
         elif walk == "taps":
@@ -71,7 +74,12 @@ class Kernel:
          self.block_bytes, self.count, self.width, self.column_bytes, self.channels, flip,
          *ends) = c.parameters(len(PARAMETERS))  # fmt: skip
         self.flip = target.flipper(c, flip)
-        self.out = epilogue.Epilogue(c, kind, *ends)
+        self.out: epilogue.Epilogue | epilogue.Real
+        if epilogue.real(kind):
+            self.out, self.item = epilogue.Real(c, kind, *ends[1:]), 4
+            self.row = self.out.row(ends[0])
+        else:
+            self.out, self.item = epilogue.Epilogue(c, kind, *ends), 1
         self.vectors = block // target.lanes
         self.step_bytes = block * target.group
         self.vector_bytes = epilogue.WIDTH[kind] * target.lanes
@@ -102,6 +110,11 @@ class Kernel:
     def finish(self, sums: list[Value], base: Value, to: Value, left: Value) -> None:
         constants = base + 4 * self.block + self.groups * self.step_bytes
         given = [self.out.load(constants, v * self.vector_bytes) for v in range(len(sums))]
+        if isinstance(self.out, epilogue.Real):
+            reals = [self.out.emit(s, g, self.row) for s, g in zip(sums, given)]
+            for v, value in enumerate(_in_order(reals) if len(reals) == 4 else reals):
+                store(self.code, value, to, v * self.target.lanes, left, self.item)
+            return
         if len(sums) == 4:  # `order` is the one in which the bytes come out
             made = self.out.together(sums, given)
         else:
@@ -129,7 +142,8 @@ def _taps(k: Kernel) -> None:
         with k.code.loop(0, k.width) as column:
             at = k.start + column * k.column_bytes + channel
             sums = k.all_groups(k.bias(base), base, at)
-            k.finish(sums, base, k.line + column * k.channels + channel, k.channels - channel)
+            to = k.line + (column * k.channels + channel) * k.item
+            k.finish(sums, base, to, k.channels - channel)
 
 
 def _flat(k: Kernel) -> None:
@@ -137,7 +151,7 @@ def _flat(k: Kernel) -> None:
     with k.code.loop(0, size, k.block) as f:
         base = k.blocks + f / k.block % k.count * k.block_bytes
         sums = k.all_groups(k.bias(base), base, k.start + f)
-        k.finish(sums, base, k.line + f, size - f)
+        k.finish(sums, base, k.line + f * k.item, size - f)
 
 
 def _columns(k: Kernel, columns: int, stride: int) -> None:
@@ -155,8 +169,22 @@ def _columns(k: Kernel, columns: int, stride: int) -> None:
             sums = k.bias(base)
             for number, group in enumerate(held):
                 k.add(sums, group, base, number)
-            k.finish(sums, base, k.line + column * k.channels + channel, k.channels - channel)
+            to = k.line + (column * k.channels + channel) * k.item
+            k.finish(sums, base, to, k.channels - channel)
             state[:] = [v for group in held[stride:] for v in group]
+
+
+def _in_order(mixed: list[Value]) -> list[Value]:
+    """Four vectors of float32 whose channels lie as `epilogue.order` says, one behind the other."""
+    halves = [(range(8), range(16, 24)), (range(8, 16), range(24, 32))]
+    quarters = [(0, 8, 16, 24), (4, 12, 20, 28)]
+    made = []
+    for first, second in halves:
+        pairs = [a.shuffle([*first, *second], b) for a, b in (mixed[:2], mixed[2:])]
+        for starts in quarters:
+            picks = [i for start in starts for i in range(start, start + 4)]
+            made.append(pairs[0].shuffle(picks, pairs[1]))
+    return made
 
 
 def interleave(target: Target, rows: list[Value], flip: Value | None) -> list[Value]:
@@ -208,8 +236,8 @@ class Packed:
 
 
 def pack(
-    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int, stage: Stage,
-    stride: int = 1, dilation: int = 1,
+    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int,
+    stage: Stage | epilogue.Floats, stride: int = 1, dilation: int = 1,
 ) -> Packed:  # fmt: skip
     """Weights (KH, KW, C) int8 and bias (C,); zero_point of the activations; stride and dilation
     along a row."""

@@ -10,33 +10,78 @@ double  F64: float64 product, half away
 
 `fixed` rounds in 32 bits: for sums near 2^31, as guarded biases make them, `fits` says whether that
 is enough.
+
+Beside rows that were quantized at run time (quantize.py) sums become floats: `Floats` says how.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from kernels.fixedpoint import quantize_multiplier
 from kernels.simd.code import Code, Value, f32, f64, i8, i16, i32, i64, vector
+from kernels.simd.quantize import SCALE, ZERO
 from kernels.stage import LANES, Rule, Stage
 
 KINDS = {Rule.XF: "float", Rule.F64: "double"} | dict.fromkeys(
     (Rule.DBL, Rule.UP, Rule.MIX8, Rule.MIX16), "fixed"
 )
 # Bytes of constants for one lane.
-WIDTH = {"float": 4, "double": 8, "fixed": 20}
+WIDTH = (
+    {"float": 4, "double": 8, "fixed": 20}
+    | dict.fromkeys(("product", "channel", "row", "fused"), 12)
+    | {"mix": 16}
+)
 BELOW_HALF = float(np.nextafter(0.5, 0.0))
 LIMIT = 1 << 30
 CURRENT = 4  # rounding mode of an instruction: the one that is set, nearest even
 
 
-def kind_of(stage: Stage) -> str | None:
+@dataclass(frozen=True, eq=False)
+class Floats:
+    """A sum of q w, less the row's zero point times the channel's `sums`, as a float a, then with
+    the row's scale s, the channel's `scale` v and `bias` b (E32, E35):
+
+    product  a (v s) + b        channel  (a v) s + b        row  (a s) v + b
+    fused    fma(a s, v, b)     mix      channel in whole groups of 4 channels, else row
+
+    and clamped to low..high. Sums wrap at 32 bits. (N,): sums of the weights integers, scale and
+    bias float32.
+    """
+
+    kind: str
+    sums: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    low: np.float32
+    high: np.float32
+
+    def parts(self, channels: int) -> list[np.ndarray]:
+        """What is kept for each channel."""
+        wrapped = self.sums.astype(np.int64).astype(np.int32)
+        parts = [wrapped, self.scale.astype(np.float32), self.bias.astype(np.float32)]
+        if self.kind == "mix":
+            whole = np.arange(channels) < channels // 4 * 4
+            parts.append(-whole.astype(np.int32))
+        return parts
+
+
+def real(kind: str) -> bool:
+    """Whether the outputs are float32."""
+    return WIDTH[kind] in (12, 16)
+
+
+def kind_of(stage: Stage | Floats) -> str | None:
     """Which code computes the stage; None where none does (M64, SGL)."""
-    return KINDS.get(stage.rule)
+    return stage.kind if isinstance(stage, Floats) else KINDS.get(stage.rule)
 
 
-def constants(stage: Stage, channels: int, lanes: int) -> np.ndarray:
+def constants(stage: Stage | Floats, channels: int, lanes: int) -> np.ndarray:
     """uint8 (vectors, WIDTH * lanes): for each vector of channels, what `emit` loads."""
+    if isinstance(stage, Floats):
+        return in_vectors(stage.parts(channels), channels, lanes)
     kind = kind_of(stage)
     if kind == "float":
         return in_vectors([stage.factor.astype(np.float32)], channels, lanes)
@@ -184,6 +229,52 @@ class Epilogue:
         multiplier, left, right, half, nudge = given
         high = high_product(total << left, multiplier)
         return (high + half + ((high >> 31) & nudge)) >> right
+
+
+Row = tuple[Value, Value]
+
+
+class Real:
+    """The same for `Floats`: `emit` makes float32 of sums and the row's scale and zero point."""
+
+    def __init__(self, code: Code, kind: str, low: Value, high: Value):
+        """low, high: bits of float32."""
+        self.code, self.kind = code, kind
+        lanes = code.target.lanes
+        self.low, self.high = (v.to(i32).bits(f32).splat(lanes) for v in (low, high))
+
+    def row(self, record: Value) -> Row:
+        """Scale and zero point from the record at this address."""
+        c = self.code
+        scale, zero = c.load(f32, record, SCALE, 4), c.load(i32, record, ZERO, 4)
+        return scale.splat(c.target.lanes), zero.splat(c.target.lanes)
+
+    def load(self, base: object, offset: object) -> list[Value]:
+        """The constants of one vector of channels."""
+        c, lanes = self.code, self.code.target.lanes
+        start = c.value(offset)
+        kinds = [i32, f32, f32, i32][: WIDTH[self.kind] // 4]
+        return [
+            c.load(vector(kind, lanes), base, start + 4 * lanes * i, align=4)
+            for i, kind in enumerate(kinds)
+        ]
+
+    def emit(self, total: Value, given: list[Value], row: Row) -> Value:
+        """int32 sums -> float32 outputs, lane by lane."""
+        (scale, zero), (sums, channel, bias, *mask) = row, given
+        a = (total - zero * sums).to(f32)
+        if self.kind == "fused":
+            y = self.code.intrinsic("fma", a.kind, a * scale, channel, bias)
+        elif self.kind == "product":
+            y = a * (channel * scale) + bias
+        else:
+            first, second = (channel, scale) if self.kind == "channel" else (scale, channel)
+            if self.kind == "mix":
+                whole = mask[0] < 0
+                first, second = whole.choose(channel, scale), whole.choose(scale, channel)
+            y = a * first * second + bias
+        y = (y < self.low).choose(self.low, y)  # what is no number stays so
+        return (y > self.high).choose(self.high, y)
 
 
 def nearest(x: Value) -> Value:

@@ -19,6 +19,9 @@ bounds a narrow tile.
 
 bias' = bias - (zero_point + flip) * sum(w): activations are read as they are, or with their sign
 bit flipped where the dot instruction wants them unsigned.
+
+Kinds of `epilogue.Floats` store float32. Rows have records (quantize.py) that lie `record_bytes`
+apart, 0 where all have one; "zero_point" is where the first is, the ends are bits of float32.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ WIDER = 0.02  # what a panel gains by one more vector, everything else being equ
 PARAMETERS = (
     "x", "y", "panels", "row_offsets", "segment_offsets", "segments", "steps", "panel_bytes",
     "count", "rows", "row_bytes", "channels", "block", "flip", "zero_point", "qmin", "qmax",
+    "record_bytes",
 )  # fmt: skip
 
 
@@ -49,14 +53,19 @@ def write(name: str, rest: str, target: Target) -> str:
     shape, kind, how = (*rest.split("_"), "")[:3]
     height, width = map(int, shape.split("x"))
     halves = 2 if how == "pairs" else 1
+    real = epilogue.real(kind)
     c = Code(name, target)
     (
         x, y, panels, row_offsets, segment_offsets, segments, steps, panel_bytes, count, rows,
-        row_bytes, channels, block, flip_at, zero_point, qmin, qmax,
-    ) = c.parameters(len(PARAMETERS))  # fmt: skip
+        row_bytes, channels, block, flip_at, zero_point, qmin, qmax, *record_bytes,
+    ) = c.parameters(len(PARAMETERS) - (not real))  # fmt: skip
     lanes = target.lanes
     flip = target.flipper(c, flip_at)
-    out = epilogue.Epilogue(c, kind, zero_point, qmin, qmax)
+    out: epilogue.Epilogue | epilogue.Real
+    if real:
+        out, item = epilogue.Real(c, kind, qmin, qmax), 4
+    else:
+        out, item = epilogue.Epilogue(c, kind, zero_point, qmin, qmax), 1
     vectors = width * halves
     bias_bytes, step_bytes = 4 * lanes * vectors, target.group * lanes * vectors
     vector_bytes = epilogue.WIDTH[kind] * lanes
@@ -68,7 +77,7 @@ def write(name: str, rest: str, target: Target) -> str:
             base = panels + panel * panel_bytes
             weights = base + bias_bytes
             constants = weights + segments * steps * step_bytes
-            column = y + panel * (lanes * width)
+            column = y + panel * (lanes * width * item)
             left = (channels - panel * (lanes * width)).min(lanes * width)
             with c.loop(first, until) as tile:
                 row = (tile * height).min(last)
@@ -96,9 +105,14 @@ def write(name: str, rest: str, target: Target) -> str:
                 if how == "pairs":
                     totals = [_paired(a, b) for a, b in zip(totals[::2], totals[1::2])]
                 given = [out.load(constants, v * vector_bytes) for v in range(width)]
-                emitted = _mixed if how == "mixed" else _packed if out.packs else _single
-                for r, v, value in emitted(out, totals, given):
-                    store(c, value, column + (row + r) * row_bytes, v * lanes, left)
+                if isinstance(out, epilogue.Real):
+                    records = [zero_point + (row + r) * record_bytes[0] for r in range(height)]
+                    made = _real(out, totals, given, records)
+                else:
+                    emitted = _mixed if how == "mixed" else _packed if out.packs else _single
+                    made = emitted(out, totals, given)
+                for r, v, value in made:
+                    store(c, value, column + (row + r) * row_bytes, v * lanes, left, item)
     return c.finish()
 
 
@@ -115,6 +129,17 @@ def _single(
     for i, total in enumerate(totals):
         r, v = divmod(i, len(given))
         yield r, v, out.emit(total, given[v])
+
+
+def _real(
+    out: epilogue.Real, totals: list[Value], given: list[list[Value]], records: list[Value]
+) -> Iterator[tuple[int, int, Value]]:
+    """(row, first vector, float32) of a tile; records: where those of its rows are."""
+    width = len(given)
+    for r, record in enumerate(records):
+        row = out.row(record)
+        for v in range(width):
+            yield r, v, out.emit(totals[r * width + v], given[v], row)
 
 
 def _mixed(
@@ -145,21 +170,23 @@ def _packed(
             yield first + r, 0, made.shuffle(picked) if width < 3 else made
 
 
-def store(c: Code, value: Value, base: Value, offset: int, left: Value) -> None:
-    """The vector at base + offset, but nothing at or beyond base + left."""
+def store(c: Code, value: Value, base: Value, offset: int, left: Value, item: int = 1) -> None:
+    """The vector at base + offset, but nothing at or beyond base + left. offset, left: in elements
+    of `item` bytes."""
     lanes = value.lanes
     room = left - offset
     if c.target.lanes == 16:
         order = c.lanes_numbered(lanes, i8)
-        c.store_some(value, order < room.min(lanes).to(i8).splat(lanes), base, offset)
+        inside = order < room.min(lanes).to(i8).splat(lanes)
+        c.store_some(value, inside, base, offset * item)
         return
     with c.when(room >= lanes):
-        c.store(value, base, offset)
+        c.store(value, base, offset * item)
     with c.when(room < lanes):
         for lane in range(lanes):
             with c.when(room > lane):
                 one = Value(c, c.b.extract_element(value.it, i32(lane)))
-                c.store(one, base, offset + lane)
+                c.store(one, base, (offset + lane) * item)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +232,8 @@ def _rows(target: Target) -> dict[int, int]:
 
 
 def pack(
-    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int, stage: Stage, rows: int,
-    plain: bool = False,
+    target: Target, w: np.ndarray, bias: np.ndarray, zero_point: int,
+    stage: Stage | epilogue.Floats, rows: int, plain: bool = False,
 ) -> list[Packed]:  # fmt: skip
     """Weights (N, segments, K) int8 and bias (N,) as panels, one Packed for each panel width.
 
@@ -228,7 +255,7 @@ def pack(
     each[:n] = epilogue.constants(stage, n, 1)
     made, at = [], 0
     for count, width in shapes(target, vectors, rows):
-        how = "" if plain else _arrangement(target, width)
+        how = "" if plain else _arrangement(target, width, epilogue.real(kind))
         halves = 2 if how == "pairs" else 1
         step = target.group * halves
         steps = -(-k // step)
@@ -257,9 +284,9 @@ def pack(
     return made
 
 
-def _arrangement(target: Target, width: int) -> str:
+def _arrangement(target: Target, width: int, real: bool) -> str:
     """How the channels of a panel lie."""
-    if width == 4 and target.lanes == 16:
+    if width == 4 and target.lanes == 16 and not real:
         return "mixed"
     return "pairs" if width == 1 and target.group == 4 else ""
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -100,6 +101,19 @@ class Form:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+@dataclass
+class Variable:
+    """A resource variable: a block that keeps its value from one run to the next.
+
+    read: the value that it has before a run counts. written: it gets another.
+    """
+
+    block: int
+    form: Form
+    read: bool = False
+    written: bool = False
+
+
 class Plan:
     """A program in the making."""
 
@@ -111,6 +125,9 @@ class Plan:
         self.blocks: list[Block] = []
         self.tensors: dict[int, tuple[int, Form]] = {}  # number -> block, form
         self.operators = 0
+        self.known: dict[int, np.ndarray] = {}  # tensors whose values follow from the plan alone
+        self.variables: dict[str, Variable] = {}  # by their keys in Call.resources
+        self.before: list[tuple[str, int]] = []  # key when it was done, operator
         self.flip = self.constant(np.full(64, 0x80, np.uint8))
 
     def constant(self, array: np.ndarray) -> Place:
@@ -164,9 +181,11 @@ class Plan:
         self.steps.append(Foreign(function, tuple(inputs), tuple(outputs), at))
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> Program:
-        """The program; outputs stay in their places until the end."""
+        """The program; outputs and variables stay in their places until the end."""
         for number in outputs:
             self.touch(number, self.operators)
+        for variable in self.variables.values():
+            self.blocks[variable.block].last = self.operators
         offsets, size = self._arena()
         return Program(
             tuple(self.steps),
@@ -177,6 +196,9 @@ class Plan:
             tuple(outputs),
             self.target,
             tuple(self.root(b) for b in range(len(self.blocks))),
+            {key: (offsets[v.block], v) for key, v in self.variables.items()},
+            self.known,
+            tuple(self.before),
         )
 
     def _arena(self) -> tuple[list[int], int]:
@@ -253,6 +275,48 @@ class Lowering:
         """The output is the input's bytes."""
         self.aliased[output] = input
 
+    def know(self, value: np.ndarray, output: int = 0) -> None:
+        """The output has this value, whatever is computed."""
+        self.plan.known[self.outputs[output]] = value
+
+    def read(self, key: str, output: int = 0) -> None:
+        """The output is the present value of the variable that Call.resources has by this key."""
+        found = self._variable(key, self.forms[output])
+        found.read |= not found.written
+        self._copy(Place(found.block), self.y(output), found.form)
+
+    def write(self, key: str, position: int) -> None:
+        """The input is the variable's value from here on."""
+        number = self.inputs[position]
+        if number is None:
+            x = self.call.x(position)
+            form = Form(x.shape, x.dtype)
+        else:
+            form = self.plan.tensors[number][1]
+        found = self._variable(key, form)
+        found.written = True
+        self._copy(self.x(position), Place(found.block), found.form)
+
+    def first(self, key: str) -> None:
+        """The operator is computed by itself, before the run, unless Call.resources has the key."""
+        if self.plan.variables:
+            raise NotLowered("variables were in use before")
+        self.plan.before.append((key, self.plan.operators))
+
+    def _variable(self, key: str, form: Form) -> Variable:
+        plan = self.plan
+        if form.dtype.kind not in "biufc":
+            raise NotLowered(f"{key} is {form.dtype}")
+        if key not in plan.variables:
+            plan.blocks.append(Block(form.nbytes, -1, -1))
+            plan.variables[key] = Variable(len(plan.blocks) - 1, form)
+        if (found := plan.variables[key]).form != form:
+            raise NotLowered(f"{key} is {found.form} and {form}")
+        return found
+
+    def _copy(self, x: Place, y: Place, form: Form) -> None:
+        self.run("copy_runs", 1, x, y, self.constant(np.zeros(2, np.int64)), form.nbytes)
+
     def check(self, output: int, shape: Sequence[int], itemsize: int = 1) -> None:
         """Raises NotLowered unless the output is declared as it will be computed."""
         form = self.forms[output]
@@ -273,6 +337,8 @@ class Lowering:
             if number is not None:
                 plan.touch(number, at)
         for position, number in enumerate(self.outputs):
+            if number in plan.known:
+                continue
             self.y(position)
             plan.touch(number, at)
         plan.steps += self.steps
@@ -280,16 +346,25 @@ class Lowering:
 
 
 class Program:
-    """What `Plan.finish` makes. Frozen; `Instance`s of it have the memory."""
+    """What `Plan.finish` makes. Frozen; `Instance`s of it have the memory.
+
+    variables: key -> offset into the arena, the variable. Their values lie in the arena of instance
+    0, where a run finds those of the run before it; whoever runs the program sees to the first.
+    known: tensors that no run changes. before: what is computed first, unless there is the key:
+    (key, operator).
+    """
 
     def __init__(
         self, steps: tuple[Step | Foreign, ...], tensors: Mapping[int, tuple[int, Form]],
         offsets: Sequence[int], size: int, inputs: tuple[int, ...], outputs: tuple[int, ...],
         target: Target, roots: tuple[int, ...],
+        variables: Mapping[str, tuple[int, Variable]] | None = None,
+        known: Mapping[int, np.ndarray] | None = None, before: tuple[tuple[str, int], ...] = (),
     ):  # fmt: skip
         self.steps, self.tensors, self.size = steps, tensors, size
         self.inputs, self.outputs, self.target = inputs, outputs, target
         self._offsets, self._roots = offsets, roots
+        self.variables, self.known, self.before = variables or {}, known or {}, before
         runners = {"runner_images", "runner_team"}
         names = {s.kernel for s in steps if isinstance(s, Step)} | runners
         self.entries = build.addresses(sorted(names))
@@ -303,7 +378,7 @@ class Program:
         assert where.block is not None
         return arena + self._offsets[self._roots[where.block]] + where.offset
 
-    @property
+    @cached_property
     def native(self) -> bool:
         """No operator is computed by Python."""
         return all(isinstance(s, Step) for s in self.steps)
@@ -318,14 +393,19 @@ class Program:
 
         Returns the outputs in the same way. The result does not depend on `threads`; one image that
         is over before threads can be woken is left to one, and so is one of many short kernels.
+        With variables the images are computed in order, each after the one before it.
         """
         if images == 1:
+            if threads == 1:
+                return [made[None] for made in self.one(arrays)]
             return self._one(arrays, threads)
         ins = [np.ascontiguousarray(a) for a in arrays]
         outs = [
             np.empty((images, *self.tensors[n][1].shape), self.tensors[n][1].dtype)
             for n in self.outputs
         ]
+        if self.variables:  # every image needs what the one before it left
+            threads = 1
         cuts = [images * i // threads for i in range(threads + 1)]
         shares = [(self.instance(i), a, b) for i, (a, b) in enumerate(pairwise(cuts)) if a < b]
         if threads > 1 and not self.native:
@@ -341,10 +421,17 @@ class Program:
                 together.run([(entry, i.outside(ins, outs), a, b) for i, a, b in shares])
         return outs
 
+    def one(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """The outputs for one image, by one thread; without the axis of images."""
+        instance = self.instance(0)
+        instance.fill(arrays)
+        instance.once()
+        return [view.copy() for view in instance.outs]
+
     def _one(self, arrays: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
         instance = self.instance(0)
         instance.fill(arrays)
-        pays = threads > 1 and self.native and self._alone > 2 * MEETING * len(self.steps)
+        pays = self.native and self._alone > 2 * MEETING * len(self.steps)
         with team.taken() if pays else nullcontext() as together:
             if together and (together.awake(threads - 1) or self._alone >= WAKING):
                 instance.shared(together, threads)
@@ -417,12 +504,12 @@ class Instance:
         close()
         self._images = ENTRY(program.entries["runner_images"])
         self._ins = [self.view(n) for n in program.inputs]
-        self._outs = [self.view(n) for n in program.outputs]
+        self.outs = [self.view(n) for n in program.outputs]
         self._prepare()
 
     def _prepare(self) -> None:
         """What runner_images copies; only outside addresses are filled in later."""
-        p, inside = self.program, [*self._ins, *self._outs]
+        p, inside = self.program, [*self._ins, *self.outs]
         self._copies = np.zeros((len(inside), 4), np.int64)
         for row, view in zip(self._copies, inside):
             row[1:] = view.nbytes, view.ctypes.data, view.nbytes
@@ -442,8 +529,15 @@ class Instance:
 
     def view(self, number: int) -> np.ndarray:
         """The tensor's bytes in the arena, as its array."""
-        at, form = self.program.tensors[number]
+        return self._view(*self.program.tensors[number])
+
+    def _view(self, at: int, form: Form) -> np.ndarray:
         return self.arena[at : at + form.nbytes].view(form.dtype).reshape(form.shape)
+
+    @cached_property
+    def variables(self) -> dict[str, np.ndarray]:
+        """Key -> the variable's value in the arena, for whoever gives and takes it."""
+        return {key: self._view(at, v.form) for key, (at, v) in self.program.variables.items()}
 
     def outside(self, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray]) -> int:
         """Parameters of runner_images with these arrays of all images."""
@@ -460,17 +554,17 @@ class Instance:
         for image in range(begin, end):
             self.fill([a.reshape(-1, *v.shape)[image] for a, v in zip(ins, self._ins)])
             self.once()
-            for array, view in zip(outs, self._outs):
+            for array, view in zip(outs, self.outs):
                 array[image] = view
 
-    def fill(self, arrays: Sequence[np.ndarray]) -> None:
+    def fill(self, arrays: Iterable[np.ndarray]) -> None:
         """One image's inputs into the arena."""
         for view, array in zip(self._ins, arrays):
-            view[...] = array.reshape(view.shape)
+            view[...] = array if array.shape == view.shape else array.reshape(view.shape)
 
     def made(self) -> list[np.ndarray]:
         """Copies of the outputs, (1, ...) each."""
-        return [view[None].copy() for view in self._outs]
+        return [view[None].copy() for view in self.outs]
 
     def once(self) -> None:
         """Run on what is in the arena."""

@@ -80,14 +80,7 @@ def _extremes(c: Code, x: Value, count: Value) -> tuple[Value, Value]:
     low, high = rest[0], rest[1]
     for v in range(1, together):
         low, high = _smaller(rest[2 * v], low), _larger(rest[2 * v + 1], high)
-    size = LANES
-    while size > 1:
-        size //= 2
-        upper = [size + lane for lane in range(size)]
-        low = _smaller(low.shuffle(upper), low.shuffle(range(size)))
-        high = _larger(high.shuffle(upper), high.shuffle(range(size)))
-    first = [Value(c, c.b.extract_element(v.it, i32(0))) for v in (low, high)]
-    return first[0], first[1]
+    return folded(low, _smaller), folded(high, _larger)
 
 
 def _smaller(a: Value, b: Value) -> Value:
@@ -96,6 +89,16 @@ def _smaller(a: Value, b: Value) -> Value:
 
 def _larger(a: Value, b: Value) -> Value:
     return (a > b).choose(a, b)
+
+
+def folded(v: Value, pick: Callable[[Value, Value], Value]) -> Value:
+    """One value of the lanes."""
+    size = v.lanes
+    while size > 2:
+        size //= 2
+        v = pick(v.shuffle(range(size, 2 * size)), v.shuffle(range(size)))
+    first, second = (Value(v.code, v.code.b.extract_element(v.it, i32(i))) for i in range(2))
+    return pick(first, second)
 
 
 def _scale(c: Code, rule: str) -> None:

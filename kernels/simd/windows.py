@@ -25,10 +25,19 @@ def pooled(to: Lowering, kernel: str) -> None:
     if call[0].dtype != call.output.dtype:
         raise NotLowered(f"{call.name}: {call[0].dtype} to {call.output.dtype}")
     w = _pool.window(call)
-    batch, height, width, channels = call[0].shape
+    _, _, width, channels = call[0].shape
     to.check(0, _pool.shape(call, w))
     if w.kernel[0] * w.kernel[1] >= pool.WINDOW:
         raise NotLowered(f"{call.name}: a window of {w.kernel}")
+    _run(
+        to, kernel, *inside(call, w), channels, width * channels, channels, call.output.z,
+        *activation.clamp(call),
+    )  # fmt: skip
+
+
+def inside(call: Call, w: _pool.Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each window starts in the image, its rows and its columns there."""
+    batch, height, width, channels = call[0].shape
     spans = []
     for side in (0, 1):
         first = np.arange(w.out[side]) * w.stride[side] - w.before[side]
@@ -42,32 +51,36 @@ def pooled(to: Lowering, kernel: str) -> None:
     source = ((image + top[:, None]) * width + left) * channels
     shape = source.shape
     high, wide = (np.broadcast_to(v, shape).reshape(-1) for v in (rows[:, None], columns))
-    _run(
-        to, kernel, source.reshape(-1), high, wide, channels, width * channels, channels,
-        call.output.z, *activation.clamp(call),
-    )  # fmt: skip
+    return source.reshape(-1), high, wide
 
 
 def _run(
     to: Lowering, kernel: str, source: np.ndarray, rows: np.ndarray, columns: np.ndarray,
     channels: int, row_bytes: int, column_bytes: int, *rest: Parameter,
 ) -> None:  # fmt: skip
-    """A unit for each window and each piece of its channels. rest: from the zero point on."""
-    first = np.arange(0, channels, CHANNELS)
-    if source.size * first.size > MOST_UNITS:
-        raise NotLowered(f"{to.call.name}: {source.size} windows of {channels} channels")
-    to_ = np.arange(source.size)[:, None] * channels + first
-    columns_ = (
-        source[:, None] + first, to_, rows[:, None], columns[:, None],
-        np.minimum(channels - first, CHANNELS), first,
-    )  # fmt: skip
-    table = np.stack(np.broadcast_arrays(*columns_), -1).reshape(-1, 6).astype(np.int64)
+    """Add a kernel of 8 bits. rest: from the zero point on."""
+    table = table_of(to.call, source, rows, columns, channels)
     sign = "u" if to.call[0].dtype == "uint8" else "s"
     given = [*rest, *[0] * (7 - len(rest))]
     to.run(
         f"pool_{kernel}_{sign}", len(table), to.x(0), to.y(), to.constant(table), row_bytes,
         column_bytes, *given,
     )  # fmt: skip
+
+
+def table_of(
+    call: Call, source: np.ndarray, rows: np.ndarray, columns: np.ndarray, channels: int
+) -> np.ndarray:
+    """A unit for each window and each piece of its channels."""
+    first = np.arange(0, channels, CHANNELS)
+    if source.size * first.size > MOST_UNITS:
+        raise NotLowered(f"{call.name}: {source.size} windows of {channels} channels")
+    to_ = np.arange(source.size)[:, None] * channels + first
+    columns_ = (
+        source[:, None] + first, to_, rows[:, None], columns[:, None],
+        np.minimum(channels - first, CHANNELS), first,
+    )  # fmt: skip
+    return np.stack(np.broadcast_arrays(*columns_), -1).reshape(-1, 6).astype(np.int64)
 
 
 def mean_of(to: Lowering) -> None:
@@ -77,7 +90,7 @@ def mean_of(to: Lowering) -> None:
     x, y = call[0], call.output
     _reduce.prepared(call)
     to.check(0, _reduce.shape(call))
-    source, rows, columns, channels, row_bytes, column_bytes = _walk(x.shape, _reduce.axes(call))
+    source, rows, columns, channels, row_bytes, column_bytes = walk(x.shape, _reduce.axes(call))
     count = rows * columns
     if count * 256 >= 2**31 or count == 0:
         raise NotLowered(f"MEAN of {count} elements")
@@ -122,7 +135,7 @@ def _fixed(
     return zero_point, *limits, 0, 0, to.constant(given), less
 
 
-def _walk(
+def walk(
     shape: tuple[int, ...], axes: tuple[int, ...]
 ) -> tuple[np.ndarray, int, int, int, int, int]:
     """Where each sum starts, its rows and columns, channels beside one another, and the distances

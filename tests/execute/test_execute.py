@@ -143,3 +143,21 @@ def test_states_start_at_real_zero():
     executor = qcore.Executor(dense())
     executor.blocks = (SimpleNamespace(tensors=(executor.blocks[0].tensors[0],)),)
     assert (executor.state(0, 0) == 3).all()
+
+
+def test_samples_after_samples_that_were_right(rng):
+    """What is known of the samples before hides nothing of the next one."""
+    model = dense()
+    x = rng.integers(-128, 128, (7, 1)).astype(np.int8)
+    right = [np.ascontiguousarray(x.T)] * 2
+    wide = np.full((1, 7), 300, np.int64)
+    for wrong, message in ((x.T[:, :3], "takes shape"), (wide, "-128 to 127"), (x, "takes shape")):
+        with pytest.raises(BadSample, match=f"sample 2: .* {message}"):
+            list(qcore.Executor(model).run(iter([*right, wrong])))
+    both = [np.stack([x, x[::-1]], axis=-1)[:, 0].T for _ in range(2)]  # not in C order
+    several = [*right, x.T, x.T.astype(np.int64), *both, (x.T * 0.05 - 0.15), right[0][0]]
+    fast, slow = (qcore.Executor(model, mode=mode) for mode in ("fast", "reference"))
+    made, want = ([m["y1"] for m in e.run(iter(several))] for e in (fast, slow))
+    assert [m.shape for m in made] == [(1, 5)] * 4 + [(2, 5)] * 2 + [(1, 5)] * 2
+    assert all((a == b).all() for a, b in zip(made, want, strict=True))
+    assert all((m[0] == made[0][0]).all() for m in made)

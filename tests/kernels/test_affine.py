@@ -11,9 +11,9 @@ from kernels import affine, blocks
 from kernels.errors import BadArray, BadRange, NotFinite
 from kernels.ranges import INT4, INT8, INT8_NARROW, INT16, INT16_NARROW, INT32, INT64, UINT8
 from kernels.rounding import ROUNDINGS
+from qcore.testing.strategies import finite32, magnitudes32, scales32, weights_for
 from tests import oracle
 from tests.kernels.same import assert_identical, assert_same
-from tests.kernels.strategies import finite32, magnitudes32, scales32, weights_for
 
 RANGES = st.sampled_from([INT8, INT8_NARROW, INT4, UINT8, INT16, INT16_NARROW])
 NARROW = st.sampled_from([INT8_NARROW, INT16_NARROW, INT8])
@@ -325,6 +325,39 @@ def test_no_temporary_of_the_size_of_the_tensor():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert max(peaks[:-1]) < 1.5e6 < w.nbytes <= peaks[-1]
+
+
+@pytest.mark.parametrize("q", [INT4, INT8, INT8_NARROW, UINT8], ids=str)
+def test_float32_steps_are_the_float64_integers(q, rng, monkeypatch):
+    """Dense around ties, where the quick way of encode_double has to look again, and beyond q."""
+    scale = np.exp(rng.uniform(-60, 60, (64, 1)))
+    zero_point = rng.integers(q.qmin, q.qmax + 1, scale.shape)
+    ties = rng.integers(-600, 600, (64, 4000)) + 0.5
+    w = ((ties + rng.choice([0, 1e-7, -1e-5, 1e-4, -3e-4, 0.2], ties.shape)) * scale).astype("f4")
+    w[5, :3] = np.inf, -np.inf, 0
+    for z in (np.zeros_like(zero_point), zero_point):
+        quick = affine.encode_double(w, scale, z, q)
+        want = np.empty_like(quick)
+        with np.errstate(invalid="ignore"):
+            affine._encode_wide(w, scale, z.astype(float), q, want)
+        assert_identical(quick, want)
+        monkeypatch.setattr(affine, "MARGIN", -1.0)  # without a second look they differ
+        assert (affine.encode_double(w, scale, z, q) != want).any()
+        monkeypatch.undo()
+
+
+def test_float16_of_every_neighbour(rng):
+    """Each float16, each middle between two, and the float32 values next to both."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = np.sort(halves[np.isfinite(halves)].astype(np.float32))
+    exact = np.concatenate([halves, (halves[:-1] + halves[1:]) / 2, [np.float32(-0.0)]])
+    up, down = np.float32(np.inf), np.float32(-np.inf)
+    x = np.concatenate([exact, np.nextafter(exact, up), np.nextafter(exact, down)])
+    rng.shuffle(x)
+    x = x[np.abs(x) <= 65504]
+    with np.errstate(under="ignore"):
+        want = x.astype(np.float16)
+    assert_identical(affine.encode_float16(x).view(np.uint16), want.view(np.uint16))
 
 
 # --- refusals -------------------------------------------------------------------------------------

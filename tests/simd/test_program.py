@@ -82,6 +82,14 @@ def test_a_bad_sample_of_many_is_named(images, small_blocks):
         qcore.Executor(dense()).batch(wide)
 
 
+def test_samples_that_are_batches_themselves(images):
+    """Python computes what the program does not take."""
+    pairs = images[:36].reshape(18, 2, 7)
+    made = qcore.Executor(dense(), "optimized").batch(pairs)["y1"]
+    want = qcore.Executor(dense(), "optimized", "reference").batch(pairs)["y1"]
+    assert made.shape == (18, 2, 5) and (made == want).all()
+
+
 def test_a_team_computes_the_same(images):
     executor = qcore.Executor(dense(), "xnnpack")
     program = executor.program(0)
@@ -91,7 +99,7 @@ def test_a_team_computes_the_same(images):
 
 
 def test_without_a_program(images):
-    executor = qcore.Executor(counter(), "reference")
+    executor = qcore.Executor(counter(read=(1, 2)), "reference")
     assert executor.program(0) is None
     made = executor.batch(np.ones((4, 2), np.float32))
     (array,) = made.values()
