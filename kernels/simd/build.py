@@ -30,6 +30,11 @@ from kernels.threads import cores
 
 TIME_LIMIT = 120.0  # seconds for all children; a kernel takes a fraction of one
 WATCH_SECONDS = 0.02
+# As `python -m` would, but without the working folder, whose files are not for us to import.
+COMPILER = (
+    "import sys; sys.path.remove(''); from kernels.simd import compiler; "
+    "compiler.main(*sys.argv[1:])"
+)
 DIGEST = 32  # bytes of SHA-256 behind an object file
 LOST = 3  # exit code of a child that could not write one
 
@@ -42,11 +47,15 @@ class _Lost(CompilerFailed):
     """An object file could not be written."""
 
 
+CONSTANTS = ("gemmlowp.py", "ops/_softmax.py")  # files of kernels/ whose numbers are in kernels
+
+
 @cache
 def _source() -> str:
-    """Digest of this package's own source."""
+    """Digest of this package's own source, and of what its kernels take from elsewhere."""
+    here = Path(__file__).parent
     sha = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in (*sorted(here.glob("*.py")), *(here.parent / name for name in CONSTANTS)):
         sha.update(file.name.encode() + file.read_bytes())
     return sha.hexdigest()[:16]
 
@@ -157,8 +166,7 @@ def _compile(
         for share, to in zip(shares, printed):
             children.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "kernels.simd.compiler",
-                     str(folder), target.name, *share],
+                    [sys.executable, "-c", COMPILER, str(folder), target.name, *share],
                     stdin=life, stdout=to, stderr=subprocess.STDOUT,
                     env=environment, start_new_session=True,
                 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +147,27 @@ def test_loading_takes_no_numba(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def numbers_from_elsewhere(source: str) -> set[str]:
+    """Files of kernels/ outside kernels/simd from which a module takes names in capitals."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kernels."):
+            parts = node.module.split(".")[1:]
+            if parts[0] != "simd" and any(name.name.isupper() for name in node.names):
+                found.add("/".join(parts) + ".py")
+    return found
+
+
+def test_the_cache_knows_every_number_in_a_kernel():
+    """What is written into machine code names its folder (build.CONSTANTS)."""
+    folder = Path(build.__file__).parent
+    kernels = [f for f in folder.glob("*.py") if "\ndef write(" in f.read_text()]
+    assert len(kernels) > 10
+    found = set().union(*(numbers_from_elsewhere(f.read_text()) for f in kernels))
+    found.discard("stage.py")  # its numbers lie beside the weights, as data
+    assert found <= set(build.CONSTANTS)
+    assert all((folder.parent / name).is_file() for name in build.CONSTANTS)
+    seen = numbers_from_elsewhere("from kernels.ops.tanh import START, plain")
+    assert seen == {"ops/tanh.py"}  # the counterpart: it would be seen
