@@ -14,11 +14,19 @@ square of `crop` times the shorter side, and resized to `size`.
 
 from __future__ import annotations
 
+import builtins
 import importlib
+import math
 import os
+import re
 import sys
+import tokenize
+import traceback
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +37,11 @@ from qcore.errors import BadInput
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 RESAMPLING = ("bilinear", "bicubic", "nearest", "box", "lanczos")
+# What zipfile, NumPy's headers and memory maps raise for files that are damaged or forged.
+DAMAGE = (
+    OSError, EOFError, ValueError, OverflowError, RuntimeError, SyntaxError, tokenize.TokenError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 NAMES = {"calibration": ("x_calib", "x"), "evaluation": ("x_test", "x")}
 
 
@@ -104,7 +117,7 @@ def open(
                 f"{text} is neither .npz nor .npy; give one of these, a folder of images, or "
                 "module:function"
             )
-    elif ":" in text:
+    elif re.fullmatch(r"\w+(\.\w+)*:\w+", text):
         _refuse(text, "a function", x=x, y=y, size=size, crop=crop)
         source = _function(text, scale)
     else:
@@ -193,10 +206,15 @@ def image(
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as opened:
+        with warnings.catch_warnings(), Image.open(file) as opened:
+            warnings.simplefilter("ignore")  # Pillow's own, of large pictures and odd metadata
             picture = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read as an image ({error}); remove it") from None
+    except UnidentifiedImageError:
+        raise BadInput(
+            f"{file} cannot be read as an image (Pillow knows no such kind); remove it"
+        ) from None
+    except Exception as error:  # its decoders raise whatever comes, of damaged files
+        raise BadInput(f"{file} cannot be read as an image ({_why(error)}); remove it") from None
     side = crop * min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     picture = picture.resize(
@@ -212,10 +230,12 @@ def image(
 
 def _npy(path: Path, scale: Any) -> Source:
     try:
+        with builtins.open(path, "rb") as stream:
+            _read_header(str(path), stream)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise BadInput(
-            f"{path} cannot be read ({error}); give a file that numpy.save wrote"
+            f"{path} cannot be read ({_why(error)}); give a file that numpy.save wrote"
         ) from None
     if not array.ndim:
         raise BadInput(f"{path} holds a single number; the first axis must count the samples")
@@ -230,9 +250,9 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n[:-4] for n in archive.namelist() if n.endswith(".npy")]
-    except (OSError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise BadInput(
-            f"{path} cannot be read ({error}); give a file that numpy.savez wrote"
+            f"{path} cannot be read ({_why(error)}); give a file that numpy.savez wrote"
         ) from None
     known = ", ".join(names) or "nothing"
 
@@ -254,7 +274,7 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
     inputs = pick(x, NAMES[part], "x")
     default_y = tuple("y" + inputs[0][1:] for _ in (0,) if inputs[0].startswith("x"))
     labels = pick(y, default_y if x is None else (), "y")
-    lengths = [_header(path, n)[0] for n in inputs + labels]
+    lengths = [_header(path, n) for n in inputs + labels]
     if any(not shape for shape in lengths):
         raise BadInput(f"{path}: an array of samples must have a first axis that counts them")
     if len({shape[0] for shape in lengths}) > 1:
@@ -268,44 +288,60 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
         return (tuple(scale(v) for v in row) for row in rows)
 
     def read_labels() -> np.ndarray:
-        with np.load(path, allow_pickle=False) as archive:
+        with _member(path, labels[0]), np.load(path, allow_pickle=False) as archive:
             return np.asarray(archive[labels[0]])
 
     return Source(str(path), read, lengths[0][0], read_labels if labels else None)
 
 
-def _read_header(path: Path, name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, Fortran order and dtype of an array inside an .npz, the stream left at its data."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            found = np.lib.format.read_array_header_1_0(stream)
-        else:
-            found = np.lib.format.read_array_header_2_0(stream)
-    except ValueError as error:
-        raise BadInput(
-            f"{path}: array {name!r} is damaged ({error}); write the file again"
-        ) from None
-    if found[2].hasobject:
-        raise BadInput(f"{path}: array {name!r} holds Python objects; store plain numbers")
+def _read_header(where: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, Fortran order and dtype of an array, the stream left at its data."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        found = np.lib.format.read_array_header_1_0(stream)
+    else:
+        found = np.lib.format.read_array_header_2_0(stream)
+    shape, _, dtype = found
+    if dtype.hasobject:
+        raise BadInput(f"{where} holds Python objects, which are not read; store plain numbers")
+    if min(shape, default=0) < 0 or max(shape, default=0) > sys.maxsize or not dtype.itemsize:
+        raise ValueError(f"there is no array of type {dtype} and shape {shape}")
     return found
 
 
-def _header(path: Path, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    with zipfile.ZipFile(path) as archive, archive.open(name + ".npy") as stream:
-        return _read_header(path, name, stream)
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[Any]:
+    """An array of an .npz as a stream; whatever is wrong with it while it is read is BadInput."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(name + ".npy") as stream:
+            yield stream
+    except DAMAGE as error:
+        raise BadInput(
+            f"{path}: array {name!r} is damaged ({_why(error)}); write the file again"
+        ) from None
+
+
+def _why(error: BaseException) -> str:
+    """The system's word for an OSError, else what the error says, on one line."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
+
+
+def _header(path: Path, name: str) -> tuple[int, ...]:
+    with _member(path, name) as stream:
+        return _read_header(f"{path}: array {name!r}", stream)[0]
 
 
 def _rows(path: Path, name: str) -> Iterator[np.ndarray]:
     """The rows of an array of an .npz, one at a time as they are unpacked."""
-    with zipfile.ZipFile(path) as archive, archive.open(name + ".npy") as stream:
-        shape, fortran, dtype = _read_header(path, name, stream)
+    with _member(path, name) as stream:
+        shape, fortran, dtype = _read_header(f"{path}: array {name!r}", stream)
         if fortran and len(shape) > 1:
             # Stored by column, so that the first row needs the whole array.
             with np.load(path, allow_pickle=False) as whole:
                 yield from whole[name]
             return
-        size = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape[1:]) * dtype.itemsize
         for number in range(shape[0]):
             data = stream.read(size)
             if len(data) != size:
@@ -324,6 +360,8 @@ def _function(text: str, scale: Any) -> Source:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise BadInput(f"{text}: module {module_name!r} cannot be imported ({error})") from None
+    except (Exception, SystemExit) as error:
+        raise _failed(text, error) from error
     found = getattr(module, name, None)
     if found is None:
         raise BadInput(f"{text}: module {module_name!r} has no {name!r}; check the name")
@@ -336,9 +374,32 @@ def _function(text: str, scale: Any) -> Source:
         return sample if isinstance(sample, str) else scale(np.asarray(sample))
 
     def read() -> Iterator[Any]:
-        samples: Iterable[Any] = found() if callable(found) else found
-        if not isinstance(samples, Iterable):
-            raise BadInput(f"{text} gave a {type(samples).__name__}; it must yield samples")
-        return (scaled(s) for s in samples)
+        try:
+            samples: Iterable[Any] = found() if callable(found) else found
+            if isinstance(samples, (str, bytes)) or not isinstance(samples, Iterable):
+                raise BadInput(f"{text} gave a {type(samples).__name__}; it must yield samples")
+            samples = iter(samples)
+        except (Exception, SystemExit) as error:
+            raise _failed(text, error) from error
+        while True:
+            try:
+                sample = next(samples)
+            except StopIteration:
+                return
+            except (Exception, SystemExit) as error:
+                raise _failed(text, error) from error
+            yield scaled(sample)
 
     return Source(text, read)
+
+
+def _failed(text: str, error: BaseException) -> BadInput:
+    """What the user's own code raised, with the place in it."""
+    if isinstance(error, BadInput):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{place.filename}, line {place.lineno}"
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}, line {error.lineno}"
+    said = f"{type(error).__name__}: {_why(error)}" if str(error) else type(error).__name__
+    return BadInput(f"{text} failed with {said} ({where}); mend that code")

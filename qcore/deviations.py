@@ -77,8 +77,9 @@ DEVIATIONS: dict[str, Deviation] = {
         why="fewer float islands, so fewer QUANTIZE and DEQUANTIZE",
     ),
     "missing_kernels": Deviation(
-        what="the older quantizer writes operators that no runtime prepares: 16x8 SCATTER_ND and "
-        "SQUARED_DIFFERENCE, PADV2 with a float pad value",
+        what="writes operators that no runtime prepares or computes rightly: the older quantizer "
+        "16x8 SCATTER_ND and SQUARED_DIFFERENCE, PADV2 with a float pad value; the newer int8 "
+        "SCATTER_ND, REVERSE_SEQUENCE and MATRIX_DIAG",
         instead="leaves them float; quantizes the pad value like the data",
         why="the file then runs",
     ),
@@ -160,6 +161,12 @@ DEVIATIONS: dict[str, Deviation] = {
         "another axis, of a second once, as weights of the first",
         instead="quantizes it for each way in which it is read",
         why="kernels take per-channel parameters only where they expect them, and crash elsewhere",
+    ),
+    "untied_moves": Deviation(
+        what="gives the results of REVERSE_V2, ONE_HOT, SPARSE_TO_DENSE, MATRIX_SET_DIAG, UNIQUE "
+        "and EMBEDDING_LOOKUP scales of their own",
+        instead="ties them to their operands",
+        why="the kernels copy integers, so the values would be wrong wherever two scales differ",
     ),
     "zero_divisors": Deviation(
         what="makes DIV integer whatever its divisor's range",

@@ -63,7 +63,11 @@ def from_litert(data: list[Any], name: str) -> Recipe:
             )
         if unknown := set(entry) - _FIELDS:
             raise BadRecipe(f"{where} has the field {sorted(unknown)[0]!r}, which is not known")
-        made, activation = _entry(entry, where)
+        _check(entry, where)
+        try:
+            made, activation = _entry(entry, where)
+        except (TypeError, ValueError) as error:
+            raise BadRecipe(f"{where} has a number that is none ({error}); mend it") from None
         rules += made
         if activation:
             bits.setdefault(activation, number)
@@ -83,6 +87,21 @@ def from_litert(data: list[Any], name: str) -> Recipe:
         input_type=io["INPUT"],
         output_type=io["OUTPUT"],
     )
+
+
+def _check(entry: Mapping[str, Any], where: str) -> None:
+    """Raises BadRecipe for a text that is none, or a table that is none."""
+    for field in sorted(_NEEDED):
+        if not isinstance(entry[field], str):
+            raise BadRecipe(f"{where} has the {field} {entry[field]!r}; give a text")
+    config = entry.get("op_config") or {}
+    tables = {"op_config": config}
+    if isinstance(config, Mapping):
+        kinds = ("weight_tensor_config", "activation_tensor_config")
+        tables |= {kind: config.get(kind) or {} for kind in kinds}
+    for field, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise BadRecipe(f"{where} has the {field} {table!r}; give a table")
 
 
 def _entry(entry: Mapping[str, Any], where: str) -> tuple[list[Rule], int]:

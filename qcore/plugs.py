@@ -47,7 +47,7 @@ class Plug:
             return data
         fields = dict(data) if isinstance(data, dict) else {"key": data}
         key = fields.pop("key", None)
-        found = Plug._registry.get((cls.family, key))
+        found = Plug._registry.get((cls.family, key)) if isinstance(key, str) else None
         if found is None:
             known = ", ".join(sorted(k for family, k in Plug._registry if family == cls.family))
             raise BadRecipe(f"{cls.family} {key!r} is unknown; known are: {known}")

@@ -47,7 +47,7 @@ def prepare(model: ts.Model, recipe: Recipe) -> ts.Model:
     is to be done.
 
     Raises CannotQuantize if no operator computes in float any more, if a float16 recipe meets
-    float16 weights, or if a sparse constant contradicts itself.
+    float16 weights, if an input is a constant, or if a sparse constant contradicts itself.
     """
     views = graphs(model)
     modes = [
@@ -66,6 +66,13 @@ def _refuse(views: tuple[Graph, ...], modes: list[list[str]], recipe: Recipe) ->
     """Raises CannotQuantize for models that the recipe can do nothing for."""
     computing = quantized = 0
     for graph in views:
+        for t in graph.inputs:
+            if graph.is_constant(t):
+                raise CannotQuantize(
+                    f"input {graph.name(t)!r} of subgraph {graph.subgraph} has a value in the "
+                    "file, and runtimes crash when it is given another; take it out of the inputs, "
+                    "or its value out of the file"
+                )
         for op in graph.operators:
             touched = [t for t in (*op.inputs, *op.outputs) if t >= 0]
             quantized += any(_is_quantized(graph.tensors[t]) for t in touched)

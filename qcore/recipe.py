@@ -8,9 +8,7 @@ loads one, `Recipe.load` any TOML or JSON file, LiteRT's quantizer recipes inclu
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from qcore import textfiles
 from qcore.deviations import DEVIATIONS
 from qcore.errors import BadRecipe
 from qcore.granularity import Granularity
@@ -65,7 +64,8 @@ class Rule:
                 raise BadRecipe(f"a rule's {what} is {value!r}; give a text")
         if not isinstance(self.granularity, (str, Granularity, type(None))):
             raise BadRecipe(f"a rule's granularity is {self.granularity!r}; give a text")
-        if not isinstance(self.min_elements, (int, type(None))):
+        least = self.min_elements
+        if least is not None and (type(least) is not int or least < 0):
             raise BadRecipe(f"a rule's min_elements is {self.min_elements!r}; give a whole number")
         if self.mode is not None and self.mode not in MODES:
             raise BadRecipe(f"mode {self.mode!r} is unknown; use one of {', '.join(MODES)}")
@@ -148,6 +148,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", tuple(self.rules))
+        if not isinstance(self.name, str):
+            raise BadRecipe(f"a recipe's name is {self.name!r}; give a text")
         if not isinstance(self.deviations, Mapping):
             raise BadRecipe(
                 f"deviations is {self.deviations!r}; give a table of key = true or false"
@@ -165,6 +167,10 @@ class Recipe:
         for key in self.deviations:
             if key not in DEVIATIONS:
                 raise BadRecipe(f"deviation {key!r} is unknown; known are: {', '.join(DEVIATIONS)}")
+            if not isinstance(self.deviations[key], bool):
+                raise BadRecipe(
+                    f"deviation {key!r} is {self.deviations[key]!r}; give true or false"
+                )
 
     def mode(self, operator: str, outputs: Iterable[str]) -> str:
         """How an operator with outputs of these names is to be computed; "float" by default."""
@@ -264,30 +270,25 @@ class Recipe:
                     f"rule {i} of recipe {name!r} has an unknown field; known are: "
                     + ", ".join(f.name for f in dataclasses.fields(Rule))
                 ) from None
+            except BadRecipe as error:
+                raise BadRecipe(f"rule {i} of recipe {name!r}: {error}") from None
         return cls(rules=tuple(made), **fields)
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
         """From a .toml or .json file. Raises BadRecipe naming file and place."""
         path = Path(path)
-        text = path.read_text(encoding="utf-8")
-        return cls.from_json(_parse(text, path.suffix, str(path)), path.stem)
-
-
-def _parse(text: str, suffix: str, where: str) -> Any:
-    if suffix == ".json":
         try:
-            return json.loads(text)
-        except json.JSONDecodeError as e:
-            raise BadRecipe(f"{where} is not JSON: {e}") from None
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise BadRecipe(f"{where} is not TOML: {e}") from None
+            data = textfiles.read(path, path.suffix)
+        except ValueError as error:
+            kind = "JSON" if path.suffix == ".json" else "TOML"
+            raise BadRecipe(f"{path} is not {kind}: {error}; mend the file") from None
+        if data == {}:
+            raise BadRecipe(f"{path} holds nothing; write rules into it")
+        try:
+            return cls.from_json(data, path.stem)
+        except BadRecipe as error:
+            raise BadRecipe(f"{path}: {error}") from None
 
 
 def names() -> tuple[str, ...]:
@@ -302,7 +303,7 @@ def recipe(source: str | Path | Recipe) -> Recipe:
         return source
     if str(source) in names():
         text = (resources.files("qcore") / "recipes" / f"{source}.toml").read_text("utf-8")
-        return Recipe.from_json(_parse(text, ".toml", str(source)), str(source))
+        return Recipe.from_json(textfiles.parse(text, ".toml"), str(source))
     path = Path(source)
     if path.suffix in (".toml", ".json"):
         return Recipe.load(path)

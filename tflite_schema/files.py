@@ -20,7 +20,7 @@ def replace(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview]) 
     try:
         _replace(place, pieces)
     except OSError as error:
-        if error.filename is not None:
+        if error.errno is not None:
             error.filename = os.fspath(path)  # the one that means something to whoever gave it
         raise
 

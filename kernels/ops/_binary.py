@@ -276,6 +276,19 @@ def pot_any1(x, exponent):
     return (x >> (e & 31)) + (1 if (x & mask) > (mask >> 1) + (1 if x < 0 else 0) else 0)
 
 
+def pot_lanes(x: np.ndarray, exponent: int) -> np.ndarray:
+    """pot_any of a negative exponent as vector code computes it: its shift keeps the sign (E45)."""
+    mask = int(fp.wrap32((1 << (exponent & 63)) - 1))
+    return (x >> 31) + ((x & mask) > (mask >> 1) + (x < 0))
+
+
+@jit
+def pot_lanes1(x, exponent):
+    """pot_lanes of one number."""
+    mask = wrap32((np.int64(1) << (exponent & 63)) - 1)
+    return (x >> 31) + (1 if (x & mask) > (mask >> 1) + (1 if x < 0 else 0) else 0)
+
+
 # sums
 
 
@@ -357,8 +370,8 @@ def sum_reference(call: Call, p: Sum) -> tuple[np.ndarray, ...]:
     out = np.clip(y + p.zero_point, p.qmin, p.qmax)
     if p.lanes and p.lost:
         block = in_blocks(out.shape, runs(a.shape, b.shape).length, p.lanes)
-        sign = np.where(fp.rdhm(one - two, p.multiplier) >= 0, 1, -1)
-        out = np.where(block, np.clip(sign + p.zero_point, p.qmin, p.qmax), out)
+        steps = pot_lanes(fp.rdhm(one - two, p.multiplier), -p.shift)
+        out = np.where(block, np.clip(steps + p.zero_point, p.qmin, p.qmax), out)
     elif p.lanes:
         y = _total(
             p,
@@ -443,7 +456,7 @@ def _sums(a, b, walk, p, out):
             total = dbl(x, p.a_multiplier, p.a_shift) + p.sign * dbl(y, p.b_multiplier, p.b_shift)
             steps = _output1(total, p)
             if p.lost and i < blocks:
-                steps = np.int64(1) if rdhm(total, p.multiplier) >= 0 else np.int64(-1)
+                steps = pot_lanes1(rdhm(total, p.multiplier), np.int64(-p.shift))
             out[at + i] = clip(steps + p.zero_point, p.qmin, p.qmax)
 
 

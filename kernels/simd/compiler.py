@@ -1,4 +1,4 @@
-"""In a child process: python -m kernels.simd.compiler FOLDER TARGET KERNEL ..."""
+"""In a child process that `build` starts: kernels by name to object files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,3 @@ def main(folder: str, target: str, *names: str) -> None:
             made.unlink(missing_ok=True)
             print(error)
             sys.exit(LOST)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

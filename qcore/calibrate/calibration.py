@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import tflite_schema as ts
+from qcore import textfiles
 from qcore.calibrate import lstm
 from qcore.errors import BadInput, NotCalibrated
 from qcore.observers import MinMax, MinMaxState, Observer, State, find
@@ -37,6 +37,35 @@ def fingerprint(model: ts.Model) -> str:
         ]
         digest.update(json.dumps(plain, separators=(",", ":")).encode())
     return digest.hexdigest()
+
+
+def _tensors(
+    entries: Any, observer: Observer
+) -> tuple[dict[TensorKey, State], dict[TensorKey, str]]:
+    """States and names of the entries of a file. Raises what damage brings, with the entry."""
+    states: dict[TensorKey, State] = {}
+    names: dict[TensorKey, str] = {}
+    if not isinstance(entries, list):
+        raise ValueError("its tensors are no list")
+    for number, entry in enumerate(entries):
+        try:
+            key = TensorKey(_count(entry["subgraph"]), _count(entry["index"]))
+            if key in states:
+                raise ValueError(f"tensor {key.tensor} comes twice")
+            if not isinstance(entry["name"], str):
+                raise ValueError(f"the name is {entry['name']!r}")
+            _count(entry["count"])
+            states[key], names[key] = observer.state.from_json(entry), entry["name"]
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"entry {number} of its tensors: {why}") from None
+    return states, names
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +149,8 @@ class Calibration(Mapping[TensorKey, Stats]):
 
         Raises NotCalibrated for any other model.
         """
+
         mark = fingerprint(model)
-        if mark == self.model:
-            return self
 
         def name_of(key: TensorKey) -> str | None:
             if key.subgraph >= len(model.subgraphs):
@@ -133,6 +161,8 @@ class Calibration(Mapping[TensorKey, Stats]):
             return tensors[key.tensor].name or f"tensor {key.tensor}"
 
         if all(name_of(key) == self.names.get(key) for key in self.states):
+            if mark == self.model:
+                return self
             return replace(self, model=mark)._with_intermediates(model)
         places: dict[str, list[TensorKey]] = {}
         for number, graph in enumerate(model.subgraphs):
@@ -240,19 +270,20 @@ class Calibration(Mapping[TensorKey, Stats]):
             )
         try:
             observer = find(data["observer"])
-            states, names = {}, {}
-            for entry in data["tensors"]:
-                key = TensorKey(int(entry["subgraph"]), int(entry["index"]))
-                states[key] = observer.state.from_json(entry)
-                names[key] = str(entry["name"])
-            return cls(
-                states, names, observer, int(data["samples"]), data["runtime"], data["model"],
-                tuple(data["notes"]),
+            states, names = _tensors(data["tensors"], observer)
+            notes = tuple(data["notes"])
+            made = cls(
+                states, names, observer, _count(data["samples"]), data["runtime"], data["model"],
+                notes,
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(
-                f"the calibration is damaged ({type(error).__name__}: {error}); calibrate again"
-            ) from None
+            if not isinstance(data["notes"], list) or not all(isinstance(n, str) for n in notes):
+                raise ValueError("its notes are no list of texts")
+            if not isinstance(made.model, str):
+                raise ValueError(f"its model is {made.model!r}")
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else error
+            raise BadInput(f"the calibration is damaged ({why}); calibrate again") from None
+        return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as JSON, one tensor a line; the file is replaced as a whole or not at all."""
@@ -267,8 +298,8 @@ class Calibration(Mapping[TensorKey, Stats]):
     def load(cls, path: str | os.PathLike[str]) -> Calibration:
         """Read what `save` wrote. Raises BadInput for a file that is no calibration."""
         try:
-            data = json.loads(Path(path).read_text("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            data = textfiles.read(path)
+        except ValueError as error:
             raise BadInput(
                 f"{path} is no calibration ({error}); give a file that `save` wrote"
             ) from None

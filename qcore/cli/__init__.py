@@ -11,12 +11,15 @@ import errno
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
 import qcore
+from qcore.__main__ import INTERRUPTED
+from qcore.cli.shared import printable
 
 app = typer.Typer(
     name="qcore",
@@ -69,9 +72,11 @@ def _register() -> None:
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit with its code; never returns."""
-    sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
+def main() -> None:
+    """What scripts call that were installed before `qcore.__main__` was the entry."""
+    from qcore.__main__ import main as entry
+
+    entry()
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -81,7 +86,10 @@ def invoke(arguments: Sequence[str]) -> int:
     from tflite_schema.errors import SchemaError
 
     try:
-        code = app(list(arguments), prog_name="qcore", standalone_mode=False)
+        with warnings.catch_warnings():
+            # Of infinities and NaN, which are what a float kernel is to give.
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module="kernels|qcore")
+            code = app(list(arguments), prog_name="qcore", standalone_mode=False)
     except _ReaderGone:
         return _reader_gone()
     except (QcoreError, SchemaError, KernelError) as error:
@@ -98,24 +106,39 @@ def invoke(arguments: Sequence[str]) -> int:
         said = error.format_message().rstrip(".")  # type: ignore[attr-defined]
         return _refuse(f"{said}; see `{where} --help`")
     if code == 130:
-        sys.stderr.write("qcore: interrupted; nothing was left half written\n")
+        sys.stderr.write(INTERRUPTED)
     return int(code or 0)
 
 
 def _refuse(sentence: str) -> int:
-    sys.stderr.write(f"qcore: {' '.join(sentence.split())}\n")
+    said = printable(" ".join(sentence.split()).rstrip("."))
+    sys.stderr.write(f"qcore: {said}\n".encode(errors="backslashreplace").decode())
     return 2
 
 
+# What the system refuses, in our words: what, what to do.
+REFUSALS = {
+    errno.ENOENT: "there is no such file or folder; check the path",
+    errno.EACCES: "permission denied; check who may read or write it",
+    errno.EPERM: "permission denied; check who may read or write it",
+    errno.EROFS: "this file system is only for reading; write somewhere else",
+    errno.EISDIR: "is a folder; give a file",
+    errno.ENOTDIR: "a part of this path is no folder; check the path",
+    errno.ENAMETOOLONG: "the name is too long; shorten it",
+    errno.ENOSPC: "no space left on the device; free some and run again",
+    errno.EDQUOT: "your share of the disk is used up; free some and run again",
+    errno.EFBIG: "the file would be larger than files may be here; write somewhere else",
+    errno.EIO: "the device failed to read or write; look at the system's log",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+}
+
+
 def _os_sentence(error: OSError) -> str:
-    """What the system refused, in our order: what, why."""
+    """What the system refused: where, what, what to do."""
     if error.errno is None or error.strerror is None:
         return str(error)
-    what = {
-        errno.ENOENT: "there is no such file or folder; check the path",
-        errno.EACCES: "permission denied; check who may read or write it",
-        errno.ENOSPC: "no space left on the device; free some and run again",
-    }.get(error.errno, error.strerror)
+    known = error.strerror == os.strerror(error.errno)  # Python has sentences of its own too
+    what = REFUSALS.get(error.errno, error.strerror) if known else error.strerror
     name = error.filename
     return f"{os.fsdecode(name)}: {what}" if isinstance(name, (str, bytes, os.PathLike)) else what
 

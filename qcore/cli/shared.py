@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     import tflite_schema as ts
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def option(*names: str, metavar: str = "", **more: Any) -> Any:
@@ -31,8 +36,14 @@ Json = Annotated[bool, option("--json", help="Print JSON instead of text.")]
 def console() -> Console:
     """Standard output: as wide as the terminal; in a pipe so wide that nothing is cut."""
     from rich.console import Console
+    from rich.segment import Segment
 
     class Ours(Console):
+        def render(self, *args: Any, **more: Any) -> Any:
+            for segment in super().render(*args, **more):
+                text = segment.text if segment.control else printable(segment.text)
+                yield Segment(text, segment.style, segment.control)
+
         def on_broken_pipe(self) -> None:
             raise  # the BrokenPipeError that is being handled; rich would exit with 1
 
@@ -73,6 +84,7 @@ def cut(text: str) -> Text:
 def show(console: Console, *parts: Any) -> None:
     """Tables and texts one below the other, an empty line between; empty tables are left out."""
     from rich.table import Table
+    from rich.text import Text
 
     first = True
     for part in parts:
@@ -81,7 +93,13 @@ def show(console: Console, *parts: Any) -> None:
         if not first:
             console.print()
         first = False
+        part = Text(part) if isinstance(part, str) else part
         console.print(part, soft_wrap=not isinstance(part, Table))
+
+
+def printable(text: str) -> str:
+    """Text from a file for a terminal, which is not to obey what is in it."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def print_json(value: Any) -> None:
@@ -119,6 +137,9 @@ def check_output(path: Path) -> None:
         raise BadInput(f"{path} is a folder; give the name of a file to write")
     if not path.parent.is_dir():
         raise BadInput(f"{path}: there is no folder {path.parent} to write it to; make it first")
+    place = path if path.exists() and not path.is_file() else path.parent
+    if not os.access(place, os.W_OK):
+        raise BadInput(f"{path}: {place} may not be written to; give another place")
 
 
 def load(path: Path) -> ts.Model:

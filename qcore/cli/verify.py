@@ -130,7 +130,13 @@ def _differing(c: Compared) -> str:
 def _difference(found: Verification) -> str:
     """What makes it not ok: operators, else what only the end-to-end run shows."""
     if found.mismatches:
-        return f"{sum(p.compared.differing for p in found.paths):,} elements differ"
+        failed = sum(bool(o.error) for _, o in found.mismatches)
+        wrong = sum(p.compared.differing for p in found.paths)
+        parts = [f"{wrong:,} elements differ"] if wrong or not failed else []
+        if failed:
+            plural = "s" * (failed > 1)
+            parts.append(f"{failed} operator{plural} could not be computed")
+        return " and ".join(parts)
     wrong = sum(p.tensors.differing - p.loose.differing for p in found.paths)
     whole = f"{wrong:,} elements differ" if wrong else "there is no answer to compare"
     return f"end to end {whole}; every operator by itself is equal"

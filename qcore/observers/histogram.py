@@ -132,7 +132,7 @@ class HistogramState(State):
                 f"histograms of {self.bins} and {other.bins} bins do not merge; "
                 "calibrate both with the same number"
             )
-        out = HistogramState(self.bins)
+        out = type(self)(self.bins)
         out.lo, out.hi = min(self.lo, other.lo), max(self.hi, other.hi)
         out.count = self.count + other.count
         parts = [s.histogram for s in (self, other) if s.histogram is not None]
@@ -160,12 +160,26 @@ class HistogramState(State):
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> HistogramState:
         out = cls(int(data["bins"]))
+        if not 1 <= out.bins <= 1 << 30:
+            raise ValueError(f"a histogram of {out.bins} bins cannot be")
         out.lo, out.hi, out.count = float(data["lo"]), float(data["hi"]), int(data["count"])
         if "counts" in data:
             out.histogram = Histogram(
                 int(data["exponent"]), int(data["first"]), np.array(data["counts"], np.int64)
             )
+            out._check(out.histogram)
         return out
+
+    def _check(self, made: Histogram) -> None:
+        """Raises ValueError for bins that are not those of this range."""
+        counts = made.counts
+        if not -math.inf < self.lo <= self.hi < math.inf or abs(made.exponent) > 1100:
+            raise ValueError(f"a histogram from {self.lo} to {self.hi} cannot be")
+        first, last = bin_of(self.lo, made.exponent), bin_of(self.hi, made.exponent)
+        if made.first != first or counts.shape != (last - first + 1,):
+            raise ValueError("the bins of the histogram are not those of lo and hi")
+        if counts.min() < 0:
+            raise ValueError("a count of the histogram is below zero")
 
 
 @dataclass(frozen=True)

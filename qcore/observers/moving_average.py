@@ -86,7 +86,7 @@ class MovingAverageState(State):
                 f"moving averages with smoothing {self.smoothing} and {other.smoothing} do not "
                 "merge; calibrate both with the same one"
             )
-        out = MovingAverageState(self.smoothing)
+        out = type(self)(self.smoothing)
         out.head, out.folded = self.head, self.folded
         out.los, out.his = self.los + other.los, self.his + other.his
         out.count = self.count + other.count
@@ -115,9 +115,11 @@ class MovingAverageState(State):
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> MovingAverageState:
         out = cls(float(data["smoothing"]))
-        out.head = (
-            None if data["head"] is None else (float(data["head"][0]), float(data["head"][1]))
-        )
+        if not 0 < out.smoothing < 1:
+            raise ValueError(f"smoothing is {out.smoothing}")
+        if data["head"] is not None:
+            low, high = data["head"]
+            out.head = float(low), float(high)
         out.folded, out.count = int(data["folded"]), int(data["count"])
         pairs = np.frombuffer(base64.b64decode(data["samples"]), "<f4").reshape(-1, 2)
         out.los, out.his = array("f", pairs[:, 0].tolist()), array("f", pairs[:, 1].tolist())

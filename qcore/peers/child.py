@@ -36,6 +36,8 @@ __all__ = ["Child", "Items", "call"]
 TAIL_BYTES = 1 << 16  # how much of what the child printed is kept
 WATCH_SECONDS = 0.05
 GRACE_SECONDS = 5.0  # from the end of the pipe to the end of the process
+# As `python -m` would, but without the working folder, whose files are not for us to import.
+WORKER = "import sys; sys.path.remove(''); from qcore.peers import worker; worker.main()"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -121,10 +123,27 @@ class Child:
         self._killed_for: str | None = None
         self._busy = False
 
-        request_read, request_write = os.pipe()
-        answer_read, answer_write = os.pipe()
-        life_read, life_write = os.pipe()
-        printed_read, printed_write = os.pipe()
+        ends: list[int] = []  # of the pipes, until somebody else sees to their being closed
+        try:
+            self._start(ends, env or {}, memory_limit)
+        except BaseException:
+            # An interrupt may come before the process is known; it ends when its pipes do.
+            for fd in ends:
+                os.close(fd)
+            if hasattr(self, "_finish"):
+                self.close()
+            raise
+
+    def _start(self, ends: list[int], env: dict[str, str], memory_limit: int | None) -> None:
+        def pipe() -> tuple[int, int]:
+            made = os.pipe()
+            ends.extend(made)
+            return made
+
+        request_read, request_write = pipe()
+        answer_read, answer_write = pipe()
+        life_read, life_write = pipe()
+        printed_read, printed_write = pipe()
         enlarge(request_write)
         root = str(Path(__file__).resolve().parents[2])
         old = os.environ.get("PYTHONPATH")
@@ -132,11 +151,11 @@ class Child:
             **os.environ,
             "PYTHONPATH": root + (os.pathsep + old if old else ""),
             "PYTHONUNBUFFERED": "1",
-            **(env or {}),
+            **env,
         }
         fds = (request_read, answer_write, life_read)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "qcore.peers.worker", *map(str, fds)],
+            [sys.executable, "-c", WORKER, *map(str, fds)],
             stdin=subprocess.DEVNULL,
             stdout=printed_write,
             stderr=printed_write,
@@ -145,27 +164,27 @@ class Child:
             # Ctrl-C on the terminal reaches us alone; we then end the child.
             start_new_session=True,
         )
+        self._finish = weakref.finalize(self, _end, self._process, [request_write, life_write])
+        for fd in (request_write, life_write):
+            ends.remove(fd)
         for fd in (*fds, printed_write):
+            ends.remove(fd)
             os.close(fd)
         os.set_blocking(request_write, False)
         self._write_fd = request_write
+        ends.remove(printed_read)
         self._tail = _Tail(printed_read)
         self._answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        ends.remove(answer_read)
         reader = threading.Thread(
             target=_receive, args=(answer_read, self._answers), name="answers", daemon=True
         )
         reader.start()
-        self._finish = weakref.finalize(self, _end, self._process, [request_write, life_write])
         watchable = _resident(self._process.pid) is not None
         if memory_limit is not None and watchable:
             threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
-        try:
-            self._send(
-                {"path": sys.path, "address_space": None if watchable else memory_limit}, None
-            )
-        except BaseException:
-            self.close()
-            raise
+        hello = {"path": sys.path, "address_space": None if watchable else memory_limit}
+        self._send(hello, None)
 
     @property
     def pid(self) -> int:

@@ -56,27 +56,49 @@ def as_file(model: Any) -> Iterator[str]:
         path = Path(model)
         if not path.is_file():
             raise BadInput(f"no model file at {path}; check the path")
-        yield str(path.resolve())
+        with _readable(str(path.resolve())) as name:
+            yield name
         return
     import tflite_schema as ts
 
     if isinstance(model, ts.Model) and (known := ts.path_of(model)) is not None:
-        yield known
+        with _readable(known) as name:
+            yield name
         return
     with tempfile.TemporaryDirectory(prefix="qcore-") as folder:
         target = Path(folder) / "model.tflite"
-        if isinstance(model, (bytes, bytearray, memoryview)):
-            target.write_bytes(model)
-        elif hasattr(model, "subgraphs"):
-            with open(target, "wb") as stream:  # for us alone: no need to wait for the disk
-                ts.write(model, stream)
-        elif hasattr(model, "to_bytes"):
-            target.write_bytes(model.to_bytes())
-        else:
-            raise BadInput(
-                f"a {type(model).__name__} is no model; give a path, bytes or a loaded model"
-            )
+        try:
+            if isinstance(model, (bytes, bytearray, memoryview)):
+                target.write_bytes(model)
+            elif hasattr(model, "subgraphs"):
+                with open(target, "wb") as stream:  # for us alone: no need to wait for the disk
+                    ts.write(model, stream)
+            elif hasattr(model, "to_bytes"):
+                target.write_bytes(model.to_bytes())
+            else:
+                raise BadInput(
+                    f"a {type(model).__name__} is no model; give a path, bytes or a loaded model"
+                )
+        except OSError as error:
+            raise RuntimeFailed(
+                f"the model cannot be written for the runtime, to {tempfile.gettempdir()} "
+                f"({error.strerror}); free some space there, or set TMPDIR"
+            ) from None
         yield str(target)
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[str]:
+    """A name for the file that a runtime takes: its own, or a link's where that is not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="qcore-") as folder:
+            link = Path(folder) / "model.tflite"
+            link.symlink_to(path)
+            yield str(link)
+        return
+    yield path
 
 
 def read_model(model: Any) -> Any:

@@ -1,7 +1,7 @@
 """What runs in a child process: frames in, one function call at a time, frames out.
 
-Started by `qcore.peers.child` as `python -m qcore.peers.worker READ WRITE LIFE`, three inherited
-file descriptors. A frame is
+Started by `qcore.peers.child`, which calls `main` with READ, WRITE and LIFE, three inherited file
+descriptors. A frame is
 
     uint64 pickle length | uint64 number of buffers | uint64 length of each buffer | the bytes
 
@@ -212,10 +212,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    # By its import name, so that classes of this module are the ones that the parent pickles.
-    from qcore.peers import worker
-
-    worker.main()

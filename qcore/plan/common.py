@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -225,6 +226,33 @@ def constant_form(
         note="; ".join(filter(None, notes)) or None,
         saturated=saturation(values, stats, params, q),
     )
+
+
+def mended(params: Affine, q: IntRange) -> tuple[Affine, str | None]:
+    """Positive, normal scales in place of zero and denormal ones, and what was done."""
+    bad = params.scale < SMALLEST_NORMAL
+    if not bad.any():
+        return params, None
+    neutral = np.float32(1.0 / q.qmax)
+    filler = neutral if bad.all() else params.scale[~bad].max()
+    scale = np.where(bad, filler, params.scale).astype(np.float32)
+    zero_point = np.where(bad, max(q.qmin, 0), params.zero_point)
+    which = "the range [-1, 1]" if bad.all() else "the largest scale of its other channels"
+    return Affine(scale, zero_point, params.axis), f"given {which}"
+
+
+def mended_form(form: Form) -> Form:
+    """A constant's form with such scales; what those groups hold is nothing in steps of them."""
+    assert form.params is not None and form.stats is not None and form.range is not None
+    params, note = mended(form.params, form.range)
+    if note is None:
+        return form
+    bad = form.params.scale < SMALLEST_NORMAL
+    stats = replace(
+        form.stats, lo=np.where(bad, 0.0, form.stats.lo), hi=np.where(bad, 0.0, form.stats.hi)
+    )
+    says = "; ".join(n for n in (form.note, note) if n)
+    return form.replace(params=params, stats=stats, note=says)
 
 
 def axis_of(

@@ -38,6 +38,19 @@ def exceeded(graph: Graph, part: SubgraphPlan, recipe: Recipe) -> dict[int, str]
     return found
 
 
+def missing(graph: Graph, recipe: Recipe) -> dict[int, str]:
+    """Operators that the converter makes int8 though no runtime has a kernel for it."""
+    found: dict[int, str] = {}
+    for i, op in enumerate(graph.operators):
+        spec = graph.spec(i)
+        if spec is None or not spec.mlir or "int8" in spec.kernels:
+            continue
+        computes = any(graph.is_float(t) for t in op.outputs)
+        if computes and recipe.deviates("missing_kernels"):
+            found[i] = "no runtime has an int8 kernel"
+    return found
+
+
 def unseen(graph: Graph, recipe: Recipe, known: Callable[[int], bool]) -> dict[int, str]:
     """LSTMs without ranges of the values inside them that their integer kernel scales by.
 

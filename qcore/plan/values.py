@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kernels.ranges import IntRange
+from qcore import textfiles
 from qcore.errors import BadInput
 from qcore.params import Affine, Stats
 from qcore.rounding import Rounding
@@ -227,11 +228,10 @@ class Plan:
     def load(cls, path: str | Path) -> Plan:
         """Reads a saved plan. Raises BadInput where the file is not one."""
         try:
-            return cls.from_json(json.loads(Path(path).read_text("utf-8")))
-        except (ValueError, KeyError, TypeError) as e:
-            raise BadInput(
-                f"{path} is not a plan ({type(e).__name__}: {e}); save one with quantize --plan"
-            ) from None
+            return cls.from_json(textfiles.read(path))
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else error
+            raise BadInput(f"{path} is not a plan ({why}); save one with quantize --plan") from None
 
     def __rich__(self) -> Any:
         from qcore.plan.show import table

@@ -202,7 +202,7 @@ class _Weights:
         tensor = self.forms[step.inputs[position]].tensor
         granularity = found.granularity
         if granularity is None or granularity.kind != "blockwise":
-            return common.constant_form(self.graph, tensor, found, axis)
+            return self._constant(tensor, found, axis)
         shape = self.graph.tensors[tensor].shape or ()
         why = None
         if mode != "dynamic" or spec.name not in BLOCKWISE.get(found.dtype or "", ()):
@@ -213,10 +213,13 @@ class _Weights:
             why = f"blocks of {granularity.block} do not fit rows of {shape[-1]}"
         if why is None:
             return self._blocks(spec.name, tensor, found, granularity.block)
-        form = common.constant_form(
-            self.graph, tensor, dataclasses.replace(found, granularity=PER_CHANNEL), axis
-        )
+        form = self._constant(tensor, dataclasses.replace(found, granularity=PER_CHANNEL), axis)
         return form.replace(note="; ".join(filter(None, (f"per channel: {why}", form.note))))
+
+    def _constant(self, tensor: int, found: Setting, axis: int | None) -> Form:
+        """The form of a constant, its scales positive whatever scheme they are by."""
+        form = common.constant_form(self.graph, tensor, found, axis)
+        return common.mended_form(form) if self.recipe.deviates("zero_scale") else form
 
     def _blocks(self, operator: str, tensor: int, found: Setting, block: int) -> Form:
         """A weight with one float16 scale for each block of a row, as the file stores them."""

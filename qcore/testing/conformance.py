@@ -328,7 +328,7 @@ def _rows(
         yield row
 
 
-def _share(
+def share(
     profile: Profile, wanted: Sequence[tuple[str, str]], seeds: range, outputs: int,
     targets: Sequence[str],
 ) -> list[Row]:  # fmt: skip
@@ -427,7 +427,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: list[Row] = []
     with ProcessPoolExecutor(given.jobs) as pool:
         work = [
-            pool.submit(_share, p, s, seeds, given.outputs, targets)
+            pool.submit(share, p, s, seeds, given.outputs, targets)
             for p in profiles
             for s in shares
             if s

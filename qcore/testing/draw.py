@@ -22,8 +22,17 @@ class Draw:
     """Random choices of one call. ties: whether this call is one with exact ties."""
 
     def __init__(self, seed: int):
-        self.random = np.random.default_rng(seed)
-        self.ties = seed % 10 < 10 * TIES
+        self._start(np.random.default_rng(seed), seed % 10 < 10 * TIES)
+
+    @classmethod
+    def of(cls, random: Any, ties: bool) -> Draw:
+        """From another source of numbers, with the methods of numpy.random.Generator."""
+        made = cls.__new__(cls)
+        made._start(random, ties)
+        return made
+
+    def _start(self, random: Any, ties: bool) -> None:
+        self.random, self.ties = random, ties
         self._base = float(2.0 ** self.integer(-8, -2))
 
     def chance(self, probability: float = 0.5) -> bool:

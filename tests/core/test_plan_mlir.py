@@ -18,8 +18,8 @@ from qcore.plan.mlir import plan_subgraph
 from qcore.plan.values import SubgraphPlan
 from qcore.recipe import Recipe, recipe
 from qcore.schemes import MinMax, Scheme
+from qcore.testing import graphs
 from qcore.testing.build import Builder
-from tests.twin import graphs
 
 f32, i32 = np.float32, np.int32
 

@@ -12,30 +12,18 @@ from hypothesis import strategies as st
 from kernels import fixedpoint as fp
 from kernels.errors import BadRange, NotFinite
 from kernels.ranges import INT8
+from kernels.stage import Rule
+from qcore.testing.strategies import accumulators, int32s, multipliers, scales32, shifts
 from tests import oracle
 from tests.kernels.same import assert_same
-from tests.kernels.strategies import int32s, multipliers, scales32
 
-SHIFTS = st.integers(-31, 30)
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
-def ties(multiplier: int, shift: int) -> st.SearchStrategy[int]:
-    """Accumulators whose exact product is close to half an integer."""
-    if multiplier == 0:
-        return int32s()
-    step = Fraction(2) ** (31 - shift) / multiplier
-
-    def near(n: int, d: int) -> int:
-        return max(INT32_MIN, min(INT32_MAX, round((n + Fraction(1, 2)) * step) + d))
-
-    return st.builds(near, st.integers(-200, 200), st.integers(-1, 1))
-
-
 @st.composite
-def cases(draw, shifts=SHIFTS):
-    multiplier, shift = draw(multipliers()), draw(shifts)
-    x = draw(st.lists(st.one_of(int32s(), ties(multiplier, shift)), min_size=1, max_size=16))
+def cases(draw, rule=Rule.DBL):
+    multiplier, shift = draw(multipliers()), draw(shifts(rule))
+    x = draw(st.lists(accumulators(multiplier, shift, rule), min_size=1, max_size=16))
     return x, multiplier, shift
 
 
@@ -107,7 +95,7 @@ def test_double_up_and_mixed(case):
         assert_same(got, up[:edge] + double[edge:], f"MIX{lanes}")
 
 
-@given(cases())
+@given(cases(Rule.SGL))
 def test_single(case):
     x, m, s = case
     got = fp.multiply_single(np.array(x), m, s)
@@ -128,12 +116,9 @@ def test_float64(x, factor, n):
         assert_same(got, [oracle.multiply_float64(v, Fraction(f)) for v in x])
 
 
-@given(
-    st.lists(st.one_of(int32s(), st.integers(-(2**47), 2**47 - 1)), min_size=1, max_size=16),
-    multipliers(),
-    st.integers(-31, 7),
-)
-def test_int64_accumulators(x, m, s):
+@given(cases(Rule.M64))
+def test_int64_accumulators(case):
+    x, m, s = case
     got = fp.multiply_int64(np.array(x), m, s)
     assert_same(got, [oracle.multiply_int64(v, m, s) for v in x])
 

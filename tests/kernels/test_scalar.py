@@ -15,7 +15,7 @@ from kernels import rounding, scalar
 from kernels.fixedpoint import INT32_MAX, INT32_MIN
 from kernels.ranges import INT8, INT16, UINT8
 from kernels.stage import Rule, Stage, requantize
-from tests.kernels.strategies import scales32
+from qcore.testing.strategies import scales32
 
 int32 = st.one_of(
     st.sampled_from([INT32_MIN, INT32_MIN + 1, -1, 0, 1, INT32_MAX - 1, INT32_MAX]),

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from kernels import affine, scales
 from kernels.errors import BadArray, BadRange, NotFinite
 from kernels.ranges import INT4, INT8, INT8_NARROW, INT16, INT16_NARROW, UINT8
+from qcore.testing.strategies import magnitudes32, scales32
+from qcore.testing.strategies.numbers import MAX32, TINY32
 from tests import oracle
 from tests.kernels.same import assert_same
-from tests.kernels.strategies import MAX32, TINY32, magnitudes32, scales32
 
 FLT_MIN = 1.1754943508222875e-38
 ASYMMETRIC = st.sampled_from([INT8, UINT8, INT16, INT4])

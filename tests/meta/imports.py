@@ -32,6 +32,10 @@ RULES = (
     Rule("kernels/*", frozenset({"numpy"})),
     Rule("qcore/peers/*", OURS | {"numpy"}, RUNTIMES),
     Rule("qcore/cli/*", OURS | {"numpy", "typer"}, frozenset({"rich"})),
+    Rule("qcore/testing/plugin.py", frozenset({"pytest"})),
+    Rule("qcore/testing/strategies/*", OURS | {"numpy", "hypothesis"}),
+    Rule("qcore/testing/checks/*", OURS | {"numpy", "hypothesis"}),
+    Rule("qcore/testing/properties.py", OURS | {"hypothesis"}),
     Rule("qcore/*", OURS | {"numpy"}, frozenset({"rich", "PIL", "tomli"})),
 )  # fmt: skip
 

@@ -20,8 +20,8 @@ from qcore.errors import QcoreError, RuntimeFailed
 from qcore.prepare import prepare
 from qcore.progress import track
 from qcore.recipe import Recipe, recipe
+from qcore.testing import graphs
 from tests import corpus
-from tests.twin import graphs
 from tests.twin.compare import Comparison, compare
 from tests.twin.oracle import (
     NEEDED,

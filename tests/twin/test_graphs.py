@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tflite_schema as ts
-from tests.twin import graphs
+from qcore.testing import graphs
 from tests.twin.runs import Runner
 
 SEEDS = 400

@@ -17,8 +17,8 @@ import pytest
 import tflite_schema as ts
 from qcore.errors import CannotQuantize, RuntimeFailed
 from qcore.recipe import Recipe, recipe
+from qcore.testing import graphs
 from qcore.testing.build import Builder
-from tests.twin import graphs
 from tests.twin.compare import Comparison, compare
 from tests.twin.oracle import Quantizer, ours, theirs_legacy, unshared
 

@@ -22,8 +22,8 @@ from qcore.quantize import Quantized, quantize
 from qcore.recipe import Recipe, recipe
 from qcore.rounding import Requantized, Rounding
 from qcore.schemes import Scheme
+from qcore.testing import graphs
 from qcore.testing.build import Builder
-from tests.twin import graphs
 from tests.twin.runs import Runner
 
 

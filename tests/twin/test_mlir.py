@@ -21,9 +21,9 @@ from qcore.peers import tflite
 from qcore.prepare import prepare
 from qcore.quantize import quantize
 from qcore.recipe import Recipe, recipe
+from qcore.testing import graphs
 from qcore.testing.build import Builder
 from tests import corpus as the_corpus
-from tests.twin import graphs
 from tests.twin.compare import Comparison, compare
 from tests.twin.oracle import NEEDED, Quantizer, carrying, ours, theirs_mlir
 

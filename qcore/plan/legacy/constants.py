@@ -84,14 +84,9 @@ def _mended(draft: Draft, form: Form, note: str | None) -> Form:
     if form.params.axis is None and form.dtype == "int8" and form.params.scale[0] == 0:
         # The older quantizer itself: a tensor of zeros counts in steps of one.
         form = form.replace(params=Affine.of(1.0))
-    assert form.params is not None and form.stats is not None and form.range is not None
-    bad = form.params.scale < common.SMALLEST_NORMAL
-    params, mended = draft.mended(form.params, form.range)
-    stats = form.stats
-    if mended:  # what such a channel holds is nothing in steps of its new scale
-        stats = replace(stats, lo=np.where(bad, 0.0, stats.lo), hi=np.where(bad, 0.0, stats.hi))
-    says = "; ".join(n for n in (form.note, note, mended) if n) or None
-    return form.replace(params=params, stats=stats, note=says)
+    says = "; ".join(n for n in (form.note, note) if n) or None
+    form = form.replace(note=says)
+    return common.mended_form(form) if draft.recipe.deviates("zero_scale") else form
 
 
 # --- biases ---------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from kernels import ranges as int_ranges
 from kernels.opspec import Role, Tie
 from kernels.opversion import Use
@@ -91,15 +89,7 @@ class Draft:
         """Positive, normal scales in place of zero and denormal ones, and what was done."""
         if not self.recipe.deviates("zero_scale"):
             return params, None
-        bad = params.scale < common.SMALLEST_NORMAL
-        if not bad.any():
-            return params, None
-        neutral = np.float32(1.0 / q.qmax)
-        filler = neutral if bad.all() else params.scale[~bad].max()
-        scale = np.where(bad, filler, params.scale).astype(np.float32)
-        zero_point = np.where(bad, max(q.qmin, 0), params.zero_point)
-        which = "the range [-1, 1]" if bad.all() else "the largest scale of its other channels"
-        return Affine(scale, zero_point, params.axis), f"given {which}"
+        return common.mended(params, q)
 
     def activation(self, t: int, dtype: str, i: int, position: int) -> Form:
         """The integer form of a computed tensor that operator i reads, on its own range."""

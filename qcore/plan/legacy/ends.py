@@ -71,6 +71,12 @@ def _outer(draft: Draft, f: int, wanted: str, end: str) -> int | None:
 def _converted(draft: Draft, form: Form, wanted: str, end: str) -> Form:
     """The end form of another integer type."""
     assert form.params is not None
+    if form.params.groups > 1:
+        raise CannotQuantize(
+            f"{end} {draft.graph.name(form.tensor)!r} is a weight with {form.params.groups} "
+            f"scales, which no {wanted} {end} can have; ask for float32, or take it out of the "
+            f"{end}s"
+        )
     if (wanted, form.dtype) == ("uint8", "int8"):  # the same steps, shifted
         params = Affine(form.params.scale, form.params.zero_point + 128)
         return Form(form.tensor, wanted, params, rule=f"{end} type", stats=form.stats)

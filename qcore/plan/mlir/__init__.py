@@ -40,8 +40,9 @@ def plan_subgraph(
     input and output types; bodies of control flow keep float32 at their ends, as their callers do.
     """
     ranges = calibration or {}
-    inside = limits.unseen(graph, recipe, lambda t: graph.key(t) in ranges)
-    beyond = {graph.operators[i].outputs[0]: reason for i, reason in inside.items()}
+    left = limits.unseen(graph, recipe, lambda t: graph.key(t) in ranges)
+    left.update(limits.missing(graph, recipe))
+    beyond = {graph.operators[i].outputs[0]: reason for i, reason in left.items()}
     while True:
         plan = _plan(Problem(graph, recipe, ranges, beyond=beyond))
         found = {**limits.exceeded(graph, plan, recipe), **_divisions(graph, plan, recipe, ranges)}

@@ -74,8 +74,10 @@ class Problem:
     def tied(self, operator: int) -> bool:
         """Whether the operator's float operands and results must share their parameters."""
         spec = self.specs[operator]
-        same = spec is not None and spec.tie_under("mlir") is Tie.SAME
-        return same and operator not in self.copies
+        if spec is None or operator in self.copies:
+            return False
+        kernel = self.recipe.deviates("untied_moves") and spec.tie is Tie.SAME
+        return kernel or spec.tie_under("mlir") is Tie.SAME
 
     def inputs(self, operator: int) -> tuple[tuple[int, int], ...]:
         """(position, tensor) of the float operands."""

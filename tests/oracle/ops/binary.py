@@ -144,11 +144,19 @@ def sums(task: Task) -> list[Answer]:
             total = scaled(va << left, fa) + sign * scaled(vb << left, fb)
             high = o.rdhm(o.wrap(total * total, 32) if square else total, fy[0])
             if lost and block:
-                steps = 1 if high >= 0 else -1
+                steps = sign_of_lanes(high, -fy[1])
             else:
                 steps = any_shift(high, -fy[1]) if lost else o.pot_away(high, -fy[1])
         values.append(o.clip(steps + y.zero_point, lo, hi))
     return [(shape, values)]
+
+
+def sign_of_lanes(x: int, exponent: int) -> int:
+    """A shift by a negative count, by lanes: all bits leave but the sign; the mask wraps at 64."""
+    mask = o.wrap(2 ** (exponent % 64) - 1, 32)
+    low = o.wrap(x & mask, 32) if mask < 0 else x % (mask + 1)
+    half = mask // 2
+    return (-1 if x < 0 else 0) + (1 if low > half + (1 if x < 0 else 0) else 0)
 
 
 def by_shifts(task: Task, ea: int, eb: int, sign: int, lo: int, hi: int) -> list[Answer]:

@@ -1,9 +1,10 @@
-"""Random float models with ranges in them, for both twins of the converter.
+"""Random float models with ranges in them.
 
 `random_graph(seed)` is a graph of 3 to 12 operators, `weight_model(...)` one operator with weights
 and bias of a chosen kind, `range_model(seed)` many activation ranges side by side. Every tensor
 that is computed carries min and max, so that a quantizer needs no calibration; shapes are static
-and the float interpreter runs each model. The seed alone decides everything.
+and the float interpreter runs each model. The seed alone decides everything; `grow` takes its
+numbers from anything with the methods of numpy's RandomState.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ import numpy as np
 import tflite_schema as ts
 from qcore.testing.build import Builder
 
-# --- values and ranges ----------------------------------------------------------------------------
 
-
-def random_range(rng: np.random.RandomState, odd: float = 0.08) -> tuple[float, float]:
+def random_range(rng: Any, odd: float = 0.08) -> tuple[float, float]:
     """min and max as a calibrator could have recorded them; `odd`: how often a degenerate one."""
     if rng.rand() < odd:
         return ODD_RANGES[rng.randint(len(ODD_RANGES))]
@@ -68,9 +67,7 @@ WEIGHT_KINDS = ("normal", "zero_channels", "all_zero", "splat", "negative_splat"
 BIAS_KINDS = ("normal", "huge", "zero", "one_zero", "none")
 
 
-def weights(
-    rng: np.random.RandomState, shape: Sequence[int], kind: str = "normal", axis: int = 0
-) -> np.ndarray:
+def weights(rng: Any, shape: Sequence[int], kind: str = "normal", axis: int = 0) -> np.ndarray:
     """float32 values of a kind; axis: where the channels are."""
     w = np.asarray(rng.normal(0, np.exp(rng.uniform(-3, 1)), size=tuple(shape)), np.float32)
     by_channel = [1] * w.ndim
@@ -97,7 +94,7 @@ def weights(
     return w
 
 
-def biases(rng: np.random.RandomState, count: int, kind: str = "normal") -> np.ndarray:
+def biases(rng: Any, count: int, kind: str = "normal") -> np.ndarray:
     """(count,) float32 of a kind; "none" is zeros as well."""
     b = rng.normal(0, 1, size=count).astype(np.float32)
     if kind == "huge":
@@ -109,9 +106,7 @@ def biases(rng: np.random.RandomState, count: int, kind: str = "normal") -> np.n
     return b
 
 
-# --- random graphs --------------------------------------------------------------------------------
-
-Make = Callable[["_Graph"], bool]
+Make = Callable[["Growing"], bool]
 _MAKERS: dict[str, tuple[Make, float]] = {}
 
 
@@ -132,11 +127,14 @@ def operators() -> tuple[str, ...]:
     return tuple(_MAKERS)
 
 
-class _Graph:
-    """The builder, its random numbers, and which tensors may be read."""
+class Growing:
+    """The builder, its random numbers, and which tensors may be read.
 
-    def __init__(self, seed: int, odd: float) -> None:
-        self.rng = np.random.RandomState(seed)
+    rng: the methods of numpy.random.RandomState.  odd: share of degenerate ranges.
+    """
+
+    def __init__(self, rng: Any, odd: float) -> None:
+        self.rng = rng
         self.b = Builder()
         self.odd = odd
         self.live: list[int] = []  # float tensors that were computed or are inputs
@@ -182,7 +180,7 @@ class _Graph:
     def activation(self) -> str:
         return ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")[self.rng.randint(5)]
 
-    def op(self, name: str, operands: Sequence[Any], *shapes: Sequence[int], **fields: Any) -> bool:
+    def op(self, name: str, operands: Sequence[Any], *shapes: Any, **fields: Any) -> bool:
         """Appends an operator with random output ranges."""
         dtype = fields.get("dtype", "FLOAT32")
         fields["range"] = [
@@ -208,8 +206,26 @@ def random_graph(
 
     only, without: which operators may be in it.  odd: share of degenerate ranges.
     """
-    g = _Graph(seed, odd)
-    rng = g.rng
+    return grow(np.random.RandomState(seed), only, without, odd, f"seed {seed}")
+
+
+def grow(
+    rng: Any,
+    only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    odd: float = 0.08,
+    what: str = "these numbers",
+    sizes: tuple[int, int] = (3, 12),
+    tries: int = 400,
+    attempt: Callable[[Callable[[], bool]], bool] = lambda make: make(),
+) -> ts.Model:
+    """`random_graph` with numbers from `rng`, which has the methods of numpy.random.RandomState.
+
+    what: how a message names the source of the numbers.  sizes: the fewest and the most operators.
+    tries: how many makers of operators are asked.  attempt: asks one, so that a caller knows which
+    numbers belong together.
+    """
+    g = Growing(rng, odd)
     base = (1, int(rng.choice([4, 6, 8])), int(rng.choice([4, 8])), int(rng.choice([1, 2, 4, 6])))
     shapes = [base, base, (1, 12), (2, 5, 4), (3, 8), (4, 2, 4, 2)]
     for i in range(rng.randint(1, 4)):
@@ -218,12 +234,12 @@ def random_graph(
     names = [n for n in _MAKERS if (only is None or n in only) and n not in without]
     chances = np.array([_MAKERS[n][1] for n in names])
     chances /= chances.sum()
-    wanted, tries = rng.randint(3, 13), 0
-    while len(g.b.operators) < wanted and tries < 400:
-        tries += 1
-        _MAKERS[names[rng.choice(len(names), p=chances)]][0](g)
+    wanted = rng.randint(sizes[0], sizes[1] + 1)
+    while len(g.b.operators) < wanted and tries > 0:
+        tries -= 1
+        attempt(lambda: _MAKERS[names[rng.choice(len(names), p=chances)]][0](g))
     if not g.b.operators:
-        raise ValueError(f"no operator of {names} fits the shapes of seed {seed}")
+        raise ValueError(f"no operator of {names} fits the shapes of {what}")
     written = [t for op in g.b.operators for t in op.outputs]
     outputs = [t for t in written if t not in g.read]
     also = [t for t in g.live if t in g.read and t in written]
@@ -236,22 +252,22 @@ def _spatial(size: int, kernel: int, stride: int, padding: str) -> int:
     return -(-size // stride) if padding == "SAME" else (size - kernel) // stride + 1
 
 
-def _window(g: _Graph, x: int) -> tuple[int, int, str, int, int]:
+def _window(g: Growing, x: int) -> tuple[int, int, str, int, int]:
     """kernel, stride, padding, and the height and width of the result."""
     _, h, w, _ = g.shape(x)
     kernel = min(h, w, int(g.rng.choice([1, 2, 3])))
     stride = int(g.rng.choice([1, 1, 2]))
     padding = str(g.rng.choice(["SAME", "VALID"]))
-    sizes = (_spatial(n, kernel, stride, padding) for n in (h, w))
-    return (kernel, stride, padding, *sizes)
+    high, wide = (_spatial(n, kernel, stride, padding) for n in (h, w))
+    return kernel, stride, padding, high, wide
 
 
-def _channels(g: _Graph) -> int:
+def _channels(g: Growing) -> int:
     return int(g.rng.choice([1, 2, 3, 4, 6, 8]))
 
 
 @maker("CONV_2D", weight=3)
-def _conv(g: _Graph) -> bool:
+def _conv(g: Growing) -> bool:
     if (x := g.pick(4)) < 0:
         return False
     k, s, padding, h, w = _window(g, x)
@@ -265,7 +281,7 @@ def _conv(g: _Graph) -> bool:
 
 
 @maker("DEPTHWISE_CONV_2D", weight=2)
-def _depthwise(g: _Graph) -> bool:
+def _depthwise(g: Growing) -> bool:
     if (x := g.pick(4)) < 0:
         return False
     k, s, padding, h, w = _window(g, x)
@@ -279,7 +295,7 @@ def _depthwise(g: _Graph) -> bool:
 
 
 @maker("TRANSPOSE_CONV", weight=0.7)
-def _transpose_conv(g: _Graph) -> bool:
+def _transpose_conv(g: Growing) -> bool:
     if (x := g.pick(4, where=lambda s: max(s) <= 8)) < 0:
         return False
     n, h, w, c = g.shape(x)
@@ -295,7 +311,7 @@ def _transpose_conv(g: _Graph) -> bool:
 
 
 @maker("FULLY_CONNECTED", weight=2)
-def _fully_connected(g: _Graph) -> bool:
+def _fully_connected(g: Growing) -> bool:
     if (x := g.pick(2, 3)) < 0:
         return False
     *rest, depth = g.shape(x)
@@ -308,7 +324,7 @@ def _fully_connected(g: _Graph) -> bool:
     )  # fmt: skip
 
 
-def _other(g: _Graph, x: int, share: float = 0.45) -> int:
+def _other(g: Growing, x: int, share: float = 0.45) -> int:
     """A second operand for `x`: live and of the same shape, or a constant that broadcasts."""
     shape = g.shape(x)
     if g.chance(share):
@@ -322,7 +338,7 @@ def _other(g: _Graph, x: int, share: float = 0.45) -> int:
 
 
 @maker("ADD", "SUB", "MUL", weight=6)
-def _arithmetic(g: _Graph, name: str) -> bool:
+def _arithmetic(g: Growing, name: str) -> bool:
     if (x := g.pick(2, 3, 4)) < 0:
         return False
     pair = [x, _other(g, x)]
@@ -332,13 +348,13 @@ def _arithmetic(g: _Graph, name: str) -> bool:
 
 
 @maker("DIV", "SQUARED_DIFFERENCE", weight=0.3)
-def _other_arithmetic(g: _Graph, name: str) -> bool:
+def _other_arithmetic(g: Growing, name: str) -> bool:
     x = g.pick(2, 4)
     return x >= 0 and g.op(name, [x, _other(g, x)], g.shape(x))
 
 
 @maker("MAXIMUM", "MINIMUM", weight=1.5)
-def _extremum(g: _Graph, name: str) -> bool:
+def _extremum(g: Growing, name: str) -> bool:
     if (x := g.pick(2, 3, 4)) < 0:
         return False
     pair = [x, _other(g, x)]
@@ -348,7 +364,7 @@ def _extremum(g: _Graph, name: str) -> bool:
 
 
 @maker("AVERAGE_POOL_2D", "MAX_POOL_2D", weight=2)
-def _pool(g: _Graph, name: str) -> bool:
+def _pool(g: Growing, name: str) -> bool:
     if (x := g.pick(4)) < 0:
         return False
     k, s, padding, h, w = _window(g, x)
@@ -360,7 +376,7 @@ def _pool(g: _Graph, name: str) -> bool:
 
 
 @maker("CONCATENATION", weight=2)
-def _concatenation(g: _Graph) -> bool:
+def _concatenation(g: Growing) -> bool:
     if (x := g.pick(2, 3, 4)) < 0:
         return False
     shape = g.shape(x)
@@ -376,7 +392,7 @@ def _concatenation(g: _Graph) -> bool:
 
 
 @maker("PAD", "PADV2", "MIRROR_PAD", weight=1)
-def _pad(g: _Graph, name: str) -> bool:
+def _pad(g: Growing, name: str) -> bool:
     if (x := g.pick(2, 4)) < 0 or max(g.shape(x)) > 16:
         return False
     shape = g.shape(x)
@@ -389,7 +405,7 @@ def _pad(g: _Graph, name: str) -> bool:
 
 
 @maker("RESHAPE", weight=1.5)
-def _reshape(g: _Graph) -> bool:
+def _reshape(g: Growing) -> bool:
     x = g.pick()
     shape = g.shape(x)
     size = int(np.prod(shape))
@@ -401,7 +417,7 @@ def _reshape(g: _Graph) -> bool:
 
 
 @maker("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", weight=1.5)
-def _reduce(g: _Graph, name: str) -> bool:
+def _reduce(g: Growing, name: str) -> bool:
     if (x := g.pick(2, 3, 4)) < 0:
         return False
     shape, keep = g.shape(x), g.chance(0.5)
@@ -413,19 +429,19 @@ def _reduce(g: _Graph, name: str) -> bool:
 @maker(
     "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1", "HARD_SWISH", "ABS", "GELU", weight=5
 )  # fmt: skip
-def _unary(g: _Graph, name: str) -> bool:
+def _unary(g: Growing, name: str) -> bool:
     x = g.pick()
     return g.op(name, [x], g.shape(x), version=1)
 
 
 @maker("EXP", "SQRT", "RSQRT", "LOG", "NEG", "SIN", "COS", "SQUARE", "FLOOR", "ELU", weight=1.2)
-def _rare_unary(g: _Graph, name: str) -> bool:
+def _rare_unary(g: Growing, name: str) -> bool:
     x = g.pick()
     return g.op(name, [x], g.shape(x))
 
 
 @maker("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION", weight=1.5)
-def _normalize(g: _Graph, name: str) -> bool:
+def _normalize(g: Growing, name: str) -> bool:
     if (x := g.pick(2, 4)) < 0:
         return False
     fields = {"beta": float(g.rng.choice([1.0, 0.5]))} if name == "SOFTMAX" else {}
@@ -433,18 +449,18 @@ def _normalize(g: _Graph, name: str) -> bool:
 
 
 @maker("LEAKY_RELU", weight=0.6)
-def _leaky(g: _Graph) -> bool:
+def _leaky(g: Growing) -> bool:
     x = g.pick()
     return g.op("LEAKY_RELU", [x], g.shape(x), alpha=float(g.rng.choice([0.1, 0.3])))
 
 
 @maker("PRELU", weight=0.6)
-def _prelu(g: _Graph) -> bool:
+def _prelu(g: Growing) -> bool:
     x = g.pick(4)
     return x >= 0 and g.op("PRELU", [x, g.constant((1, 1, g.shape(x)[-1]))], g.shape(x))
 
 
-def _sliced(g: _Graph) -> tuple[int, np.ndarray, np.ndarray] | None:
+def _sliced(g: Growing) -> tuple[int, np.ndarray, np.ndarray] | None:
     if (x := g.pick(2, 3, 4)) < 0:
         return None
     shape = np.array(g.shape(x))
@@ -454,13 +470,13 @@ def _sliced(g: _Graph) -> tuple[int, np.ndarray, np.ndarray] | None:
 
 
 @maker("SLICE", weight=0.7)
-def _slice(g: _Graph) -> bool:
+def _slice(g: Growing) -> bool:
     made = _sliced(g)
     return made is not None and g.op("SLICE", list(made), made[2])
 
 
 @maker("STRIDED_SLICE", weight=0.7)
-def _strided_slice(g: _Graph) -> bool:
+def _strided_slice(g: Growing) -> bool:
     if (made := _sliced(g)) is None:
         return False
     x, begin, size = made
@@ -469,7 +485,7 @@ def _strided_slice(g: _Graph) -> bool:
 
 
 @maker("SPLIT", "SPLIT_V", weight=0.8)
-def _split(g: _Graph, name: str) -> bool:
+def _split(g: Growing, name: str) -> bool:
     x = g.pick(2, 3, 4, where=lambda s: s[-1] % 2 == 0)
     if x < 0:
         return False
@@ -483,7 +499,7 @@ def _split(g: _Graph, name: str) -> bool:
 
 
 @maker("PACK", weight=0.6)
-def _pack(g: _Graph) -> bool:
+def _pack(g: Growing) -> bool:
     if (x := g.pick(2, 3)) < 0:
         return False
     shape = g.shape(x)
@@ -494,7 +510,7 @@ def _pack(g: _Graph) -> bool:
 
 
 @maker("UNPACK", weight=0.6)
-def _unpack(g: _Graph) -> bool:
+def _unpack(g: Growing) -> bool:
     x = g.pick(3, 4, where=lambda s: 2 <= s[1] <= 4)
     if x < 0:
         return False
@@ -503,7 +519,7 @@ def _unpack(g: _Graph) -> bool:
 
 
 @maker("TRANSPOSE", weight=0.8)
-def _transpose(g: _Graph) -> bool:
+def _transpose(g: Growing) -> bool:
     if (x := g.pick(2, 3, 4)) < 0:
         return False
     order = g.rng.permutation(len(g.shape(x)))
@@ -512,7 +528,7 @@ def _transpose(g: _Graph) -> bool:
 
 
 @maker("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", weight=0.8)
-def _resize(g: _Graph, name: str) -> bool:
+def _resize(g: Growing, name: str) -> bool:
     x = g.pick(4, where=lambda s: max(s[1:3]) <= 8)
     if x < 0:
         return False
@@ -522,7 +538,7 @@ def _resize(g: _Graph, name: str) -> bool:
 
 
 @maker("BATCH_MATMUL", weight=0.8)
-def _batch_matmul(g: _Graph) -> bool:
+def _batch_matmul(g: Growing) -> bool:
     if (x := g.pick(3)) < 0:
         return False
     n, rows, depth = g.shape(x)
@@ -535,7 +551,7 @@ def _batch_matmul(g: _Graph) -> bool:
 
 
 @maker("GATHER", weight=0.6)
-def _gather(g: _Graph) -> bool:
+def _gather(g: Growing) -> bool:
     if g.chance(0.15):
         x = g.constant((5, 4))
     elif (x := g.pick(2, 3, 4)) < 0:
@@ -546,7 +562,7 @@ def _gather(g: _Graph) -> bool:
 
 
 @maker("GATHER_ND", weight=0.2)
-def _gather_nd(g: _Graph) -> bool:
+def _gather_nd(g: Growing) -> bool:
     if (x := g.pick(2, 3)) < 0:
         return False
     first, *rest = g.shape(x)
@@ -555,7 +571,7 @@ def _gather_nd(g: _Graph) -> bool:
 
 
 @maker("SCATTER_ND", weight=0.15)
-def _scatter_nd(g: _Graph) -> bool:
+def _scatter_nd(g: Growing) -> bool:
     if (x := g.pick(2)) < 0:
         return False
     first, depth = g.shape(x)
@@ -565,13 +581,13 @@ def _scatter_nd(g: _Graph) -> bool:
 
 
 @maker("LESS", "EQUAL", "GREATER_EQUAL", "NOT_EQUAL", weight=1.2)
-def _compare(g: _Graph, name: str) -> bool:
+def _compare(g: Growing, name: str) -> bool:
     x = g.pick(2, 4)
     return x >= 0 and g.op(name, [x, _other(g, x)], g.shape(x), dtype="BOOL")
 
 
 @maker("SELECT", "SELECT_V2", weight=1.6)
-def _select(g: _Graph, name: str) -> bool:
+def _select(g: Growing, name: str) -> bool:
     if not g.masks:
         return False
     mask = g.masks[g.rng.randint(len(g.masks))]
@@ -586,7 +602,7 @@ def _select(g: _Graph, name: str) -> bool:
 
 
 @maker("ARG_MAX", weight=0.2)
-def _arg_max(g: _Graph) -> bool:
+def _arg_max(g: Growing) -> bool:
     if (x := g.pick(2, 4)) < 0:
         return False
     axis = np.array(len(g.shape(x)) - 1, np.int32)
@@ -594,13 +610,13 @@ def _arg_max(g: _Graph) -> bool:
 
 
 @maker("SHAPE", weight=0.1)
-def _shape(g: _Graph) -> bool:
+def _shape(g: Growing) -> bool:
     x = g.pick()
     return g.op("SHAPE", [x], (len(g.shape(x)),), dtype="INT32", out_type="INT32")
 
 
 @maker("EXPAND_DIMS", "SQUEEZE", weight=0.4)
-def _dims(g: _Graph, name: str) -> bool:
+def _dims(g: Growing, name: str) -> bool:
     if name == "EXPAND_DIMS":
         x = g.pick(2, 3)
         return x >= 0 and g.op(name, [x, np.array(1, np.int32)], np.insert(g.shape(x), 1, 1))
@@ -609,7 +625,7 @@ def _dims(g: _Graph, name: str) -> bool:
 
 
 @maker("SPACE_TO_DEPTH", "DEPTH_TO_SPACE", weight=0.4)
-def _space_depth(g: _Graph, name: str) -> bool:
+def _space_depth(g: Growing, name: str) -> bool:
     down = name == "SPACE_TO_DEPTH"
     x = g.pick(4, where=lambda s: (s[1] % 2 == s[2] % 2 == 0) if down else s[3] % 4 == 0)
     if x < 0:
@@ -620,7 +636,7 @@ def _space_depth(g: _Graph, name: str) -> bool:
 
 
 @maker("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", weight=0.4)
-def _space_batch(g: _Graph, name: str) -> bool:
+def _space_batch(g: Growing, name: str) -> bool:
     down = name == "SPACE_TO_BATCH_ND"
     x = g.pick(4, where=lambda s: (s[1] % 2 == s[2] % 2 == 0) if down else s[0] % 4 == 0)
     if x < 0:
@@ -632,7 +648,7 @@ def _space_batch(g: _Graph, name: str) -> bool:
 
 
 @maker("TILE", "REVERSE_V2", weight=0.4)
-def _tile(g: _Graph, name: str) -> bool:
+def _tile(g: Growing, name: str) -> bool:
     if (x := g.pick(2, 3)) < 0:
         return False
     shape = g.shape(x)
@@ -643,7 +659,7 @@ def _tile(g: _Graph, name: str) -> bool:
 
 
 @maker("BROADCAST_TO", weight=0.2)
-def _broadcast_to(g: _Graph) -> bool:
+def _broadcast_to(g: Growing) -> bool:
     x = g.pick(2, 3, 4, where=lambda s: s[0] == 1)
     if x < 0:
         return False
@@ -652,13 +668,13 @@ def _broadcast_to(g: _Graph) -> bool:
 
 
 @maker("CUMSUM", weight=0.2)
-def _cumsum(g: _Graph) -> bool:
+def _cumsum(g: Growing) -> bool:
     x = g.pick(2, 3)
     return x >= 0 and g.op("CUMSUM", [x, np.array(1, np.int32)], g.shape(x))
 
 
 @maker("TOPK_V2", weight=0.2)
-def _top_k(g: _Graph) -> bool:
+def _top_k(g: Growing) -> bool:
     x = g.pick(2, where=lambda s: s[-1] >= 2)
     if x < 0:
         return False
@@ -671,8 +687,6 @@ def _top_k(g: _Graph) -> bool:
     g.live.append(values)
     return True
 
-
-# --- one operator, many ranges --------------------------------------------------------------------
 
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
@@ -694,7 +708,12 @@ def weight_model(operator: str, weight: str, bias: str, seed: int) -> ts.Model:
         w = weights(rng, (channels, depth), weight)
         y = b.op(operator, [x, w, *offered], (2, channels), range=random_range(rng, 0.0))
         return b.model([y])
-    fields = {"padding": "SAME", "stride_w": 1, "stride_h": 1, "range": random_range(rng, 0.0)}
+    fields: dict[str, Any] = {
+        "padding": "SAME",
+        "stride_w": 1,
+        "stride_h": 1,
+        "range": random_range(rng, 0.0),
+    }
     if operator == "DEPTHWISE_CONV_2D":
         x = b.input((1, 4, 4, channels), "input", **ranges)
         w = weights(rng, (1, 3, 3, channels), weight, axis=3)
@@ -729,8 +748,6 @@ def range_model(seed: int, count: int = 100, wild: bool = True) -> ts.Model:
         outputs.append(b.op("LEAKY_RELU", [x], (1, 2), alpha=0.1, range=ranges[2 * i + 1]))
     return b.model(outputs)
 
-
-# --- operators with states ------------------------------------------------------------------------
 
 LSTM_VARIANTS = tuple(product((False, True), repeat=4))  # CIFG, peephole, projection, layer norm
 
@@ -790,7 +807,7 @@ def svdf_model(seed: int) -> ts.Model:
     state = b.tensor(
         (1, features * memory), "state", is_variable=True, range=random_range(rng, 0.0)
     )
-    operands = [
+    operands: list[Any] = [
         x,
         weights(rng, (features, depth)),
         weights(rng, (features, memory)),
