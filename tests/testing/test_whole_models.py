@@ -22,7 +22,7 @@ from qcore.testing.strategies.data import DATA_KINDS
 from tests.twin.runs import Runner
 
 MANY = settings(
-    max_examples=200, derandomize=True, database=None, phases=[Phase.generate],
+    max_examples=600, derandomize=True, database=None, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 SEARCH = settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,22 @@ def one(value: int = 1, scale: float = 1.0) -> Tensor:
 )
 def sub_multiplier_above_1() -> Call:
     return binary("SUB", q("int8", [10, -10], 1.0), q("int8", [0, 0], 1.0), 2**-20)
+
+
+@BUGS(
+    "xnnpack-lost-rank",
+    "XNNPACK drops leading dimensions where a constant of one element has the higher rank and an "
+    "activation is fused.",
+    "ADD",
+    "int8 [1, 2] + constant [[3]] with RELU",
+    correct="[[4, 5]]: shape (1, 2), as without the activation and on the other paths",
+    ours=MEANT,
+    seen=at("litert", "xnnpack", gives([4, 5])),
+    right=gives([[4, 5]]),
+)
+def xnnpack_lost_rank() -> Call:
+    three = replace(q("int8", [[3]], 1.0), constant=True)
+    return binary("ADD", q("int8", [1, 2], 1.0), three, 1.0, fused_activation_function=1)
 
 
 @BUGS(

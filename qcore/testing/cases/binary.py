@@ -53,9 +53,15 @@ def operands(
 ) -> tuple[Tensor, Tensor]:
     """Two quantized operands; one of them is now and then a constant."""
     fixed = draw.integer(0, 4)
-    one = draw.tensor(dtype, a, scale=draw.scale(low, high), constant=fixed == 0)
-    two = draw.tensor(dtype, b, scale=draw.scale(low, high), constant=fixed == 1)
+    first, second = fixed == 0 and not _loses(a, b), fixed == 1 and not _loses(b, a)
+    one = draw.tensor(dtype, a, scale=draw.scale(low, high), constant=first)
+    two = draw.tensor(dtype, b, scale=draw.scale(low, high), constant=second)
     return one, two
+
+
+def _loses(constant: Shape, other: Shape) -> bool:
+    """Whether XNNPACK forgets the rank of this constant (runtime bug xnnpack-lost-rank)."""
+    return math.prod(constant) == 1 and len(constant) > len(other)
 
 
 def same(draw: Draw, tensor: Tensor, shape: Shape) -> Tensor:

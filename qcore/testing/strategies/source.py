@@ -16,6 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 LEVELS = 1 << 16  # values that a real number is drawn from
+CHANCES = 120  # values of one `random()`
 SINGLY = 24  # elements of an array up to which each is drawn by itself
 Size = int | Sequence[int] | None
 
@@ -43,7 +44,9 @@ class Source:
         return int(found) if size is None else found.astype(dtype)
 
     def random(self, size: Size = None) -> Any:
-        """0 <= result < 1."""
+        """0 <= result < 1. One number in coarse steps: of a wide range Hypothesis prefers parts."""
+        if size is None:
+            return 1 - (self._draw(st.integers(0, CHANCES - 1)) + 1) / CHANCES
         return self._real(size, lambda u: 1 - (u + 1) / LEVELS)
 
     def uniform(self, low: float = 0.0, high: float = 1.0, size: Size = None) -> Any:
