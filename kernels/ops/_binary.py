@@ -276,16 +276,17 @@ def pot_any1(x, exponent):
     return (x >> (e & 31)) + (1 if (x & mask) > (mask >> 1) + (1 if x < 0 else 0) else 0)
 
 
-def pot_lanes(x: np.ndarray, exponent: int) -> np.ndarray:
-    """pot_any of a negative exponent as vector code computes it: its shift keeps the sign (E45)."""
-    mask = int(fp.wrap32((1 << (exponent & 63)) - 1))
+def pot_lanes(x: np.ndarray, exponent: int, wide: bool) -> np.ndarray:
+    """pot_any of a negative exponent as vector code computes it: its shift keeps the sign only, and
+    so does its mask, but that of int16 (`wide`), whose count goes modulo 64 (E45)."""
+    mask = int(fp.wrap32((1 << (exponent & 63)) - 1)) if wide else -1
     return (x >> 31) + ((x & mask) > (mask >> 1) + (x < 0))
 
 
 @jit
-def pot_lanes1(x, exponent):
+def pot_lanes1(x, exponent, wide):
     """pot_lanes of one number."""
-    mask = wrap32((np.int64(1) << (exponent & 63)) - 1)
+    mask = wrap32((np.int64(1) << (exponent & 63)) - 1) if wide else np.int64(-1)
     return (x >> 31) + (1 if (x & mask) > (mask >> 1) + (1 if x < 0 else 0) else 0)
 
 
@@ -370,7 +371,8 @@ def sum_reference(call: Call, p: Sum) -> tuple[np.ndarray, ...]:
     out = np.clip(y + p.zero_point, p.qmin, p.qmax)
     if p.lanes and p.lost:
         block = in_blocks(out.shape, runs(a.shape, b.shape).length, p.lanes)
-        steps = pot_lanes(fp.rdhm(one - two, p.multiplier), -p.shift)
+        wide = call.output.dtype == "int16"
+        steps = pot_lanes(fp.rdhm(one - two, p.multiplier), -p.shift, wide)
         out = np.where(block, np.clip(steps + p.zero_point, p.qmin, p.qmax), out)
     elif p.lanes:
         y = _total(
@@ -456,7 +458,7 @@ def _sums(a, b, walk, p, out):
             total = dbl(x, p.a_multiplier, p.a_shift) + p.sign * dbl(y, p.b_multiplier, p.b_shift)
             steps = _output1(total, p)
             if p.lost and i < blocks:
-                steps = pot_lanes1(rdhm(total, p.multiplier), np.int64(-p.shift))
+                steps = pot_lanes1(rdhm(total, p.multiplier), np.int64(-p.shift), not narrow)
             out[at + i] = clip(steps + p.zero_point, p.qmin, p.qmax)
 
 

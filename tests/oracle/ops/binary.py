@@ -144,7 +144,8 @@ def sums(task: Task) -> list[Answer]:
             total = scaled(va << left, fa) + sign * scaled(vb << left, fb)
             high = o.rdhm(o.wrap(total * total, 32) if square else total, fy[0])
             if lost and block:
-                steps = sign_of_lanes(high, -fy[1])
+                int16 = y.dtype == "int16"
+                steps = sign_of_lanes(high, -fy[1]) if int16 else 1 if high >= 0 else -1
             else:
                 steps = any_shift(high, -fy[1]) if lost else o.pot_away(high, -fy[1])
         values.append(o.clip(steps + y.zero_point, lo, hi))
