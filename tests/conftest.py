@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 import tests.corpus
 from kernels import streaming
@@ -27,6 +28,10 @@ settings.register_profile(
     "deep", deadline=None, max_examples=60 * DEPTHS["deep"], print_blob=True,
     suppress_health_check=_SLOW_DATA,
 )  # fmt: skip
+
+
+# Hypothesis draws numbers that stand in loaded modules: other examples wherever imports differ.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -55,12 +55,15 @@ def environment() -> dict[str, str]:
 
 
 def counted(text: str) -> str:
-    """Without what depends on Hypothesis's release: how many cases, and the digest of files."""
+    """Without what depends on Hypothesis's release: how many cases, which one is the
+    smallest, and the digest of files."""
     text = re.sub(
         r"[\d,]+ (examples|outputs equal|refused|skipped|by both|undefined|groups|values encoded)",
         r"N \1",
         text,
     )
+    text = re.sub(r"output\[.*\] is \S+, should be \S+ \(\d+ of \d+ differ\)", "A CASE", text)
+    text = re.sub(r"^call = .*?^# got: [^\n]*$", "ITS PYTHON", text, flags=re.M | re.S)
     return re.sub(r"(written to \S+)-[0-9a-f]{8}$", r"\1", text, flags=re.M)
 
 
