@@ -12,7 +12,7 @@ written is LLVM IR through llvmlite; nothing is compiled here (kernels/simd/buil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -314,6 +314,24 @@ class Code:
     def _declared(self, name: str, kind: Any, arguments: Sequence[Any]) -> Any:
         found = self.module.globals.get(name)
         return found or ir.Function(self.module, ir.FunctionType(kind, list(arguments)), name)
+
+
+def smaller(a: Value, b: Value) -> Value:
+    return (a < b).choose(a, b)
+
+
+def larger(a: Value, b: Value) -> Value:
+    return (a > b).choose(a, b)
+
+
+def folded(v: Value, pick: Callable[[Value, Value], Value]) -> Value:
+    """One value of the lanes."""
+    size = v.lanes
+    while size > 2:
+        size //= 2
+        v = pick(v.shuffle(range(size, 2 * size)), v.shuffle(range(size)))
+    first, second = (Value(v.code, v.code.b.extract_element(v.it, i32(i))) for i in range(2))
+    return pick(first, second)
 
 
 def _short(element: Any) -> str:

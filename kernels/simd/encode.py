@@ -21,7 +21,7 @@ from functools import reduce
 
 from llvmlite import ir
 
-from kernels.simd.code import Code, Value, f32, f64, i8, i16, i32, vector
+from kernels.simd.code import Code, Value, f32, f64, folded, i8, i16, i32, larger, smaller, vector
 from kernels.simd.quantize import BELOW_HALF, BELOW_HALF_64
 from kernels.simd.target import Target
 
@@ -230,24 +230,6 @@ class _Integers:
         _tell(c, _unordered(t, t), self.lost)
 
 
-def _smaller(a: Value, b: Value) -> Value:
-    return (a < b).choose(a, b)
-
-
-def _larger(a: Value, b: Value) -> Value:
-    return (a > b).choose(a, b)
-
-
-def _folded(v: Value, pick: Callable[[Value, Value], Value]) -> Value:
-    """One value of the lanes."""
-    size = v.lanes
-    while size > 2:
-        size //= 2
-        v = pick(v.shuffle(range(size, 2 * size)), v.shuffle(range(size)))
-    first, second = (Value(v.code, v.code.b.extract_element(v.it, i32(i))) for i in range(2))
-    return pick(first, second)
-
-
 def _runs(c: Code) -> None:
     """low, high: float32 for each run, of at least LANES values."""
     x, low, high, lost, length = c.parameters(len(EXTREMES))
@@ -262,25 +244,25 @@ def _runs(c: Code) -> None:
         with c.loop(0, fast, many, carried=carried) as (i, state):
             found = [c.load(kind, at, (i + LANES * v) * 4) for v in range(TOGETHER)]
             for v, value in enumerate(found):
-                state[2 * v] = _smaller(value, state[2 * v])
-                state[2 * v + 1] = _larger(value, state[2 * v + 1])
+                state[2 * v] = smaller(value, state[2 * v])
+                state[2 * v + 1] = larger(value, state[2 * v + 1])
             state[-1] = state[-1] | _without_order(found)
         least, most = (
-            reduce(pick, state[start:-1:2]) for start, pick in ((0, _smaller), (1, _larger))
+            reduce(pick, state[start:-1:2]) for start, pick in ((0, smaller), (1, larger))
         )
         rest = [least, most, state[-1] | _unordered(first, first)]
 
         def take(value: Value, rest: list[Value]) -> None:
             rest[:] = [
-                _smaller(value, rest[0]), _larger(value, rest[1]),
+                smaller(value, rest[0]), larger(value, rest[1]),
                 rest[2] | _unordered(value, value),
             ]  # fmt: skip
 
         with c.loop(fast, length / LANES * LANES, LANES, carried=rest) as (i, state):
             take(c.load(kind, at, i * 4), state)
         take(c.load(kind, at, (length - LANES) * 4), state)
-        c.store(_folded(state[0], _smaller), low, unit * 4, 4)
-        c.store(_folded(state[1], _larger), high, unit * 4, 4)
+        c.store(folded(state[0], smaller), low, unit * 4, 4)
+        c.store(folded(state[1], larger), high, unit * 4, 4)
         _tell(c, state[2], lost)
 
 
@@ -292,7 +274,7 @@ def _columns(c: Code) -> None:
     def meet(row: Value, rows: int) -> None:
         def column(at: Value) -> None:
             found = [c.load(kind, x + (row + r) * length * 4, at * 4) for r in range(rows)]
-            for address, pick in ((low, _smaller), (high, _larger)):
+            for address, pick in ((low, smaller), (high, larger)):
                 c.store(reduce(pick, found, c.load(kind, address, at * 4)), address, at * 4)
             _tell(c, _without_order(found), lost)
 

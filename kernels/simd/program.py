@@ -235,7 +235,6 @@ class Lowering:
     outputs: tuple[int, ...]
     forms: tuple[Form, ...]
     steps: list[Step] = field(default_factory=list)
-    scratches: list[Block] = field(default_factory=list)
     aliased: dict[int, int] = field(default_factory=dict)
 
     @property

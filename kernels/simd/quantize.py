@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kernels.simd.code import Code, Value, f32, f64, i8, i32, vector
+from kernels.simd.code import Code, Value, f32, f64, folded, i8, i32, larger, smaller, vector
 from kernels.simd.copy import memset
 from kernels.simd.target import Target
 
@@ -66,8 +66,8 @@ def _extremes(c: Code, x: Value, count: Value) -> tuple[Value, Value]:
     fast = count / (together * LANES) * (together * LANES)
 
     def take(state: list[Value], found: Value, v: int) -> None:
-        state[2 * v] = _smaller(found, state[2 * v])
-        state[2 * v + 1] = _larger(found, state[2 * v + 1])
+        state[2 * v] = smaller(found, state[2 * v])
+        state[2 * v + 1] = larger(found, state[2 * v + 1])
 
     with c.loop(0, fast, together * LANES, carried=[zero] * (2 * together)) as (i, state):
         for v in range(together):
@@ -79,26 +79,8 @@ def _extremes(c: Code, x: Value, count: Value) -> tuple[Value, Value]:
     take(rest, last, 1)
     low, high = rest[0], rest[1]
     for v in range(1, together):
-        low, high = _smaller(rest[2 * v], low), _larger(rest[2 * v + 1], high)
-    return folded(low, _smaller), folded(high, _larger)
-
-
-def _smaller(a: Value, b: Value) -> Value:
-    return (a < b).choose(a, b)
-
-
-def _larger(a: Value, b: Value) -> Value:
-    return (a > b).choose(a, b)
-
-
-def folded(v: Value, pick: Callable[[Value, Value], Value]) -> Value:
-    """One value of the lanes."""
-    size = v.lanes
-    while size > 2:
-        size //= 2
-        v = pick(v.shuffle(range(size, 2 * size)), v.shuffle(range(size)))
-    first, second = (Value(v.code, v.code.b.extract_element(v.it, i32(i))) for i in range(2))
-    return pick(first, second)
+        low, high = smaller(rest[2 * v], low), larger(rest[2 * v + 1], high)
+    return folded(low, smaller), folded(high, larger)
 
 
 def _scale(c: Code, rule: str) -> None:
@@ -108,8 +90,8 @@ def _scale(c: Code, rule: str) -> None:
     with c.loop(c.begin, c.end) as row:
         at = ranges + row * pieces * 8
         with c.loop(0, pieces, carried=[zero, zero]) as (i, ends):
-            ends[0] = _smaller(c.load(f32, at, i * 8, 4), ends[0])
-            ends[1] = _larger(c.load(f32, at, i * 8 + 4, 4), ends[1])
+            ends[0] = smaller(c.load(f32, at, i * 8, 4), ends[0])
+            ends[1] = larger(c.load(f32, at, i * 8 + 4, 4), ends[1])
         _store(c, _record(c, rule, ends[0], ends[1]), records + row * RECORD)
 
 
@@ -150,7 +132,7 @@ def _asymmetric(c: Code, low: Value, high: Value) -> Record:
 
 
 def _symmetric(c: Code, low: Value, high: Value) -> Record:
-    most = _larger(low * -1.0, high)
+    most = larger(low * -1.0, high)
     empty = most.equals(0.0)
     inverse = c.value(127.0, f32) / most
     return empty.choose(1.0, most / 127.0), c.value(0, i32), empty.choose(0.0, inverse)

@@ -20,10 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kernels.ops._softmax import INVERSE_FACTORIALS, LN_2, LOG2_E, REACH
-from kernels.simd.code import Code, Value, f32, f64, i8, i32, i64, vector
+from kernels.simd.code import Code, Value, f32, f64, folded, i8, i32, i64, vector
 from kernels.simd.copy import memset
 from kernels.simd.gemm import store
-from kernels.simd.quantize import folded
 from kernels.simd.target import Target
 
 LANES = 16

@@ -52,9 +52,6 @@ class Grows(MinMax):
     state: ClassVar[type[MinMaxState]] = Growing
 
 
-for _kind in (
-    Aborts,
-    Hangs,
-    Grows,
-):  # no name in a recipe: other tests list the names that there are
+# No names for recipes: other tests list those that there are.
+for _kind in (Aborts, Hangs, Grows):
     del Plug._registry[_kind.family, _kind.key]

@@ -207,7 +207,6 @@ def test_calibration_data_of_every_kind(kind, depth):
             assert np.isfinite([stats.lo, stats.hi]).all() and (stats.lo <= stats.hi).all()
         if observer.key == "minmax":
             counts["ranges"] += same_as_data(model, samples, found)
-        assert kind in FINITE or counts["ranges"] >= 0
         try:
             made = quantize(model, recipe, found)
         except QcoreError as error:
