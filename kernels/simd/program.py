@@ -368,7 +368,6 @@ class Program:
         names = {s.kernel for s in steps if isinstance(s, Step)} | runners
         self.entries = build.addresses(sorted(names))
         self._instances: list[Instance] = []
-        self._alone = 0.0  # seconds that one thread took, the best; 0 before the first run
         self._workers: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
 
     def place(self, where: Place, arena: int) -> int:
@@ -430,14 +429,13 @@ class Program:
     def _one(self, arrays: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
         instance = self.instance(0)
         instance.fill(arrays)
-        pays = self.native and self._alone > 2 * MEETING * len(self.steps)
-        with team.taken() if pays else nullcontext() as together:
-            if together and (together.awake(threads - 1) or self._alone >= WAKING):
-                instance.shared(together, threads)
-                return instance.made()
-        began = time.perf_counter()
-        instance.once()
-        self._alone = min(self._alone or math.inf, time.perf_counter() - began)
+        with team.taken() if any(s.pays for s in instance.segments) else nullcontext() as together:
+            for segment in instance.segments:
+                ready = together and (together.awake(threads - 1) or segment.alone >= WAKING)
+                if together and ready and segment.pays:
+                    instance.shared(segment, together, threads)
+                else:
+                    instance.timed(segment)
         return instance.made()
 
     def workers(self, count: int) -> ThreadPoolExecutor:
@@ -448,10 +446,26 @@ class Program:
         return self._workers[1]
 
 
+class Called:
+    """An operator of Python's between tables of kernels."""
+
+    pays = False  # for a team
+
+    def __init__(self, operator: Foreign):
+        self.operator = operator
+        self.alone = 0.0  # seconds that one thread took, the best; 0 before the first run
+
+    def run(self, instance: Instance) -> None:
+        made = self.operator.function([instance.view(n) for n in self.operator.inputs])
+        for number, array in zip(self.operator.outputs, made):
+            instance.view(number)[...] = array
+
+
 class Table:
     """Kernels that run one behind the other, as runner_images and runner_team take them."""
 
     def __init__(self, rows: Sequence[tuple[int, int, int]]):
+        self.alone = 0.0  # as for Called
         self._rows = np.array(rows, np.int64)
         self._once = np.array([len(rows), self._rows.ctypes.data, 0, 0, 0], np.int64)
         self._team = np.zeros(4 + LINE // 8, np.int64)  # the counter has a line of its own
@@ -463,6 +477,14 @@ class Table:
     def rows(self) -> np.ndarray:
         """(kernels, 3): address of the kernel, its units, address of its parameters."""
         return self._rows
+
+    @property
+    def pays(self) -> bool:
+        """Whether threads that meet after every kernel are worth it."""
+        return self.alone > 2 * MEETING * len(self._rows)
+
+    def run(self, instance: Instance) -> None:
+        instance.kernels(self.once, 0, 1)
 
     def shared_by(self, members: int) -> int:
         """Parameters of runner_team for a run by so many."""
@@ -478,7 +500,7 @@ class Instance:
         self.arena = aligned(program.size)
         base = self.arena.ctypes.data
         self._kept: list[np.ndarray] = []
-        self.segments: list[Table | Foreign] = []
+        self.segments: list[Table | Called] = []
         rows: list[tuple[int, int, int]] = []
 
         def close() -> None:
@@ -489,7 +511,7 @@ class Instance:
         for step in program.steps:
             if isinstance(step, Foreign):
                 close()
-                self.segments.append(step)
+                self.segments.append(Called(step))
                 continue
             values = np.array(
                 [
@@ -501,7 +523,7 @@ class Instance:
             self._kept.append(values)
             rows.append((program.entries[step.kernel], step.units, values.ctypes.data))
         close()
-        self._images = ENTRY(program.entries["runner_images"])
+        self.kernels = ENTRY(program.entries["runner_images"])
         self._ins = [self.view(n) for n in program.inputs]
         self.outs = [self.view(n) for n in program.outputs]
         self._prepare()
@@ -548,7 +570,7 @@ class Instance:
     ) -> None:
         """Images begin..end from `ins` to `outs`."""
         if self._whole:
-            self._images(self.outside(ins, outs), begin, end)
+            self.kernels(self.outside(ins, outs), begin, end)
             return
         for image in range(begin, end):
             self.fill([a.reshape(-1, *v.shape)[image] for a, v in zip(ins, self._ins)])
@@ -568,17 +590,16 @@ class Instance:
     def once(self) -> None:
         """Run on what is in the arena."""
         for segment in self.segments:
-            if isinstance(segment, Table):
-                self._images(segment.once, 0, 1)
-                continue
-            made = segment.function([self.view(n) for n in segment.inputs])
-            for number, array in zip(segment.outputs, made):
-                self.view(number)[...] = array
+            segment.run(self)
 
-    def shared(self, together: team.Team, members: int) -> None:
-        """The same by a team, operator by operator; no operator is Python's."""
-        entry = self.program.entries["runner_team"]
-        for table in self.segments:  # none where all is a view
-            assert isinstance(table, Table)
-            at = table.shared_by(members)
-            together.run([(entry, at, i, 0) for i in range(members)])
+    def timed(self, segment: Table | Called) -> None:
+        """Run one segment and remember how long one thread took, at best."""
+        began = time.perf_counter()
+        segment.run(self)
+        segment.alone = min(segment.alone or math.inf, time.perf_counter() - began)
+
+    def shared(self, table: Table | Called, together: team.Team, members: int) -> None:
+        """Run one table by a team, operator by operator."""
+        assert isinstance(table, Table)
+        entry, at = self.program.entries["runner_team"], table.shared_by(members)
+        together.run([(entry, at, i, 0) for i in range(members)])

@@ -9,7 +9,7 @@ import qcore
 from kernels import ops
 from kernels.profile import PATHS
 from kernels.simd import target
-from kernels.simd.program import Block, Form, NotLowered, Plan, Program, Step
+from kernels.simd.program import Block, Form, Instance, NotLowered, Plan, Program, Step
 from qcore.errors import BadInput, BadSample
 from tests.execute.models import counter, dense
 
@@ -118,6 +118,32 @@ def test_python_fills_the_gaps(images, monkeypatch):
     program = executor.program(0)
     assert program is not None and not any(isinstance(s, Step) for s in program.steps)
     assert (executor.batch(images)["y1"] == lowered).all()
+
+
+def test_a_team_computes_what_stands_around_python(images, monkeypatch):
+    """One image by two threads, where Python computes the second of two operators."""
+    lower = ops.module("FULLY_CONNECTED").lower
+
+    def first(call, to):
+        if call.inputs[1].shape == (5, 5):
+            raise NotLowered("not this one")
+        lower(call, to)
+
+    want = qcore.Executor(dense(), "reference").batch(images[:1])["y1"]
+    monkeypatch.setattr(ops.module("FULLY_CONNECTED"), "lower", first)
+    program = qcore.Executor(dense(), "reference").program(0)
+    assert program is not None and not program.native
+    shared: list[object] = []
+    inner = Instance.shared
+
+    def share(self, table, together, members):
+        shared.append(table)
+        inner(self, table, together, members)
+
+    monkeypatch.setattr(Instance, "shared", share)
+    for _ in range(3):  # the first finds out how long it takes
+        assert (program.run(1, [images[:1, None]], 2)[0] == want).all()
+    assert len(shared) == 2
 
 
 @pytest.mark.parametrize("name", target.available())
