@@ -96,14 +96,17 @@ def multiply_double(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np
     """DBL: high product (ties up), then right shift (ties away): rounds twice (E25).
 
     LiteRT MultiplyByQuantizedMultiplier for int32, as in the released builds. A left shift that
-    leaves int32 wraps. shift in [-31, 30].
+    leaves int32 wraps; one of 32 and more, which C does not define, counts modulo 32 on x86.
     """
-    high, right = _high(x, multiplier, shift)
+    high, right = _high(x, multiplier, shift, scalar=True)
     return pot_away(high, right)
 
 
 def multiply_up(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np.ndarray:
-    """UP: as DBL, but both roundings send ties up: ruy and NEON vector code (E25)."""
+    """UP: as DBL, but both roundings send ties up: ruy and NEON vector code (E25).
+
+    A left shift of 32 and more leaves 0.
+    """
     high, right = _high(x, multiplier, shift)
     return pot_up(high, right)
 
@@ -123,8 +126,9 @@ def multiply_mixed(
     position = np.arange(shape[axis]) < shape[axis] // lanes * lanes
     along = [1] * len(shape)
     along[axis] = shape[axis]
-    high, right = _high(x, multiplier, shift)
-    return np.where(position.reshape(along), pot_up(high, right), pot_away(high, right))
+    vector = position.reshape(along)
+    high, right = _high(x, multiplier, shift, scalar=~vector)
+    return np.where(vector, pot_up(high, right), pot_away(high, right))
 
 
 def multiply_single(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np.ndarray:
@@ -142,10 +146,10 @@ def multiply_single(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np
 def multiply_float64(x: ArrayLike, factor: ArrayLike) -> np.ndarray:
     """F64: half_away(float64(x) * factor), no integer multiplier at all (E27).
 
-    Reference FULLY_CONNECTED. x int32, or int64 below 2^53; |product| must stay below 2^63.
+    Reference FULLY_CONNECTED. x int32, or int64 below 2^53. Beyond 2^62 it saturates.
     """
     product = _int64(x).astype(np.float64) * np.asarray(factor, np.float64)
-    rounded = half_away(product).astype(np.int64)
+    rounded = np.clip(half_away(product), -(2.0**62), 2.0**62).astype(np.int64)
     note("float64 product, ties away", rounded, "E27", (product, 1))
     return rounded
 
@@ -160,12 +164,14 @@ def multiply_int64(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> np.
     """M64: 64-bit accumulators with a 16-bit multiplier, one rounding, ties up (E26).
 
     LiteRT MultiplyByQuantizedMultiplier(int64): |x| < 2^47, shift in [-31, 7]; the result is
-    wrapped to int32 as the official cast does.
+    wrapped to int32 as the official cast does. For a larger shift, which C does not define, the
+    counts go modulo 64, as on x86.
     """
     total = 15 - _int64(shift)
     product = _int64(x) * reduce_multiplier(multiplier)
-    rounded = wrap32((product + (np.int64(1) << (total - 1))) >> total)
-    note("16-bit multiplier, ties up", rounded, "E26", (product, np.int64(1) << total))
+    half = np.int64(1) << (total - 1 & 63)
+    rounded = wrap32((product + half) >> (total & 63))
+    note("16-bit multiplier, ties up", rounded, "E26", (product, np.int64(1) << (total & 63)))
     return rounded
 
 
@@ -193,11 +199,15 @@ def requantize_xnnpack(
     return np.clip(steps + zero_point, qmin, qmax)
 
 
-def _high(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """High product after the left shift, and the right shift that remains."""
+def _high(
+    x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, scalar: ArrayLike = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """High product after the left shift, and the right shift that remains. scalar: where the left
+    shift counts modulo 32."""
     shift = _int64(shift)
-    shifted = wrap32(_int64(x) << np.maximum(shift, 0))
-    return rdhm(shifted, multiplier), np.maximum(-shift, 0)
+    left = np.maximum(shift, 0)
+    left = np.where(scalar, left & 31, np.minimum(left, 32))
+    return rdhm(wrap32(_int64(x) << left), multiplier), np.maximum(-shift, 0)
 
 
 def _int64(x: ArrayLike) -> np.ndarray:

@@ -201,13 +201,15 @@ class OpSpec:
         """Operator version as the converter writes it (LiteRT `op_version.cc`).
 
         The dtype looked up in `versions` is that of the first activation input (of the first
-        activation output if there is none, as in READ_VARIABLE).
+        activation output if there is none, as in READ_VARIABLE; float32 for CALL_ONCE, which has
+        neither).
         """
         for special in self.special:
             if special.when(use):
                 return special.version
         at = self.data
-        dtype = use.inputs[at] if at is not None and at < len(use.inputs) else use.outputs[0]
+        found = use.inputs[at : at + 1] if at is not None else ()
+        (dtype,) = found or use.outputs[:1] or (None,)
         return self.versions.get(dtype or "float32", self.versions["float32"])
 
 

@@ -72,21 +72,21 @@ def pot_up(x, exponent):
 
 
 @jit
-def high(x, multiplier, shift):
+def high(x, multiplier, left):
     """The high product after the left shift, both of DBL and of UP."""
-    return rdhm(wrap32(np.int64(x) << np.int64(max(shift, 0))), multiplier)
+    return rdhm(wrap32(np.int64(x) << np.int64(left)), multiplier)
 
 
 @jit
 def dbl(x, multiplier, shift):
     """multiply_double."""
-    return pot_away(high(x, multiplier, shift), max(-shift, 0))
+    return pot_away(high(x, multiplier, max(shift, 0) & 31), max(-shift, 0))
 
 
 @jit
 def up(x, multiplier, shift):
     """multiply_up."""
-    return pot_up(high(x, multiplier, shift), max(-shift, 0))
+    return pot_up(high(x, multiplier, min(max(shift, 0), 32)), max(-shift, 0))
 
 
 @jit
@@ -99,14 +99,16 @@ def single(x, multiplier, shift):
 @jit
 def float64(x, factor):
     """multiply_float64."""
-    return np.int64(half_away64(np.float64(x) * factor))
+    product = min(max(np.float64(x) * factor, -4611686018427387904.0), 4611686018427387904.0)
+    return np.int64(half_away64(product))
 
 
 @jit
 def m64(x, reduced, shift):
     """multiply_int64, with the 16-bit multiplier of reduce_multiplier."""
     total = np.int64(15 - shift)
-    return wrap32((np.int64(x) * np.int64(reduced) + (np.int64(1) << (total - 1))) >> total)
+    half = np.int64(1) << (total - np.int64(1) & np.int64(63))
+    return wrap32((np.int64(x) * np.int64(reduced) + half) >> (total & np.int64(63)))
 
 
 @jit

@@ -166,10 +166,11 @@ def requantize_rows(acc, p, out):
                 out[row, c] = xf(np.int64(acc[row, c]), factor[c], z, lo, hi)
     elif p.rule == 2 or p.rule == 4:
         total = np.int64(31 if p.rule == 2 else 15) - p.shift
-        nudge = np.int64(1) << (total - np.int64(1))
+        nudge = np.int64(1) << (total - np.int64(1) & np.int64(63))
         for row in range(rows):
             for c in range(channels):
-                steps = (np.int64(acc[row, c]) * p.multiplier[c] + nudge[c]) >> total[c]
+                product = np.int64(acc[row, c]) * p.multiplier[c]
+                steps = (product + nudge[c]) >> (total[c] & np.int64(63))
                 if p.rule == 4:
                     steps = np.int64(np.int32(steps))
                 out[row, c] = min(max(steps + z, lo), hi)
@@ -178,12 +179,16 @@ def requantize_rows(acc, p, out):
             for c in range(channels):
                 out[row, c] = requantize(np.int64(acc[row, c]), c, p)
     else:
-        left, right = np.maximum(p.shift, 0), np.maximum(-p.shift, 0)
+        left, right = np.minimum(np.maximum(p.shift, 0), 32), np.maximum(-p.shift, 0)
         half = (np.int64(1) << right) >> np.int64(1)
         tilt = half.copy()  # ties of negative numbers: -1 sends them down, 0 lets them go up
         limit = p.limit if p.rule >= 6 else 0
         for c in range(channels):
-            tilt[c] = -1 if right[c] > 0 and p.rule != 1 and c >= limit else 0
+            if p.rule != 1 and c >= limit:
+                tilt[c] = -1 if right[c] > 0 else 0
+                left[c] = np.maximum(p.shift[c], 0) & 31
+            else:
+                tilt[c] = 0
         for row in range(rows):
             for c in range(channels):
                 x = np.int64(np.int32(np.int64(acc[row, c]) << left[c]))

@@ -657,7 +657,8 @@ def product_reference(call: Call, p: Product) -> tuple[np.ndarray, ...]:
     steps = fp.multiply_double(product, p.multiplier, p.shift)
     out = np.clip(steps + p.zero_point, p.qmin, p.qmax)
     if p.lanes:
-        steps = fp.multiply_double(product, p.multiplier, p.vector_shift)
+        kept = product if p.vector_shift < 32 else np.zeros_like(product)
+        steps = fp.multiply_double(kept, p.multiplier, p.vector_shift)
         short = np.clip(steps, -(2**15), 2**15 - 1) if p.narrow == SATURATE else fp.wrap16(steps)
         block = in_blocks(out.shape, runs(a.shape, b.shape).length, p.lanes)
         note("in a block of the vector code", block, "E47")
@@ -689,11 +690,13 @@ def _products(a, b, walk, p, out):
         for i in range(n):
             x = np.int64(a[a_at + i * walk.a_step]) - p.a_zero
             y = np.int64(b[b_at + i * walk.b_step]) - p.b_zero
-            steps = dbl(x * y, p.multiplier, p.vector_shift if i < blocks else p.shift)
             if i < blocks:
+                kept = x * y if p.vector_shift < 32 else np.int64(0)
+                steps = dbl(kept, p.multiplier, p.vector_shift)
                 short = clip(steps, -32768, 32767) if p.narrow == 1 else wrap16(steps)
                 out[at + i] = clip(wrap16(short + p.zero_point), p.qmin, p.qmax)
             else:
+                steps = dbl(x * y, p.multiplier, p.shift)
                 out[at + i] = clip(steps + p.zero_point, p.qmin, p.qmax)
 
 

@@ -43,6 +43,8 @@ def reference(call: Call) -> np.ndarray:
         if call.has(2):
             y = y + bias
         return y if kind == BLOCKS else _act(call, y)
+    if skipped(call, x):
+        return _alone(call, bias, len(x))
     q, s, z = hybrid.RULES[_rule(call)](x)
     return _act(call, products.hybrid(_how(call), q, s, z, w, sw, bias))
 
@@ -56,6 +58,8 @@ def fast(call: Call) -> np.ndarray:
     if kind == NIBBLES:
         _nibble_loops(np.ascontiguousarray(x), packed(w), sw, bias, call.has(2), out)
         return _act(call, out)
+    if kind == ROWS and skipped(call, x):
+        return _alone(call, bias, len(x))
     q, s, z = hybrid.quantize(_rule(call), x)
     if kind in (BLOCKS, BLOCKS_XNN):
         _block_loops(kind == BLOCKS_XNN, q, s, z, w, sw, bias, call.has(2), out)
@@ -76,6 +80,19 @@ def route(call: Call) -> int:
     if call.profile.is_reference or not packable:
         return ROWS
     return BLOCKS if blockwise else NIBBLES
+
+
+def skipped(call: Call, x: np.ndarray) -> bool:
+    """Whether LiteRT leaves the products out: all of the input is 0. Adding them would make +0.0 of
+    a bias of -0.0."""
+    return not call.profile.is_xnnpack and not x.any()
+
+
+def _alone(call: Call, bias: np.ndarray, rows: int) -> np.ndarray:
+    """The bias in every row; a RELU leaves no -0.0."""
+    y = _act(call, np.tile(bias, (rows, 1)))
+    ends = activation.BOUNDS.get(activation.fused(call), (None,))
+    return y + F32(0) if ends[0] == 0 else y
 
 
 def check(call: Call) -> None:

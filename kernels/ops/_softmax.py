@@ -113,7 +113,7 @@ def exponential_tables(multiplier, shift, diff_min):
     small = np.zeros(256, np.int64)
     for i in range(256):
         step = i - 255
-        scaled[i] = high(step, multiplier, shift)
+        scaled[i] = high(step, multiplier, max(shift, 0))
         if step >= diff_min:
             power[i] = exp_on_negative_values_scalar(scaled[i], 5, 32)
             small[i] = pot_away(power[i], 12)

@@ -333,7 +333,7 @@ def weight_zero_point(call: Call) -> int:
 
 
 def delegated(call: Call) -> bool:
-    """Whether XNNPACK takes the call (or fails on it, see _check_xnnpack)."""
+    """Whether XNNPACK takes the call (or fails on it, see check_delegated)."""
     x, w, y = call[0], call[1], call.output
     if not (delegate.static(call, 1) and w.quantized and call.option("weights_format") == 0):
         return False
@@ -400,7 +400,7 @@ def _check(call: Call) -> None:
         if w.axis != 0 or w.scale.size != w.shape[0]:
             raise RuntimeRefuses(f"{call.name}: weights need one scale, or one for each unit")
     if call.profile.is_xnnpack:
-        _check_xnnpack(call)
+        check_delegated(call)
     if x.dtype == "float32":
         return _hybrid.check(call)
     kinds = (x.dtype, w.dtype, y.dtype)
@@ -430,7 +430,7 @@ def _check(call: Call) -> None:
     return None
 
 
-def _check_xnnpack(call: Call) -> None:
+def check_delegated(call: Call) -> None:
     """What XNNPACK takes and then fails on, so that the interpreter is not even made."""
     x, w = call[0], call[1]
     assert w.scale is not None

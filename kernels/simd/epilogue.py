@@ -141,6 +141,8 @@ def fits(stage: Stage, largest: np.ndarray | int) -> bool:
     if kind_of(stage) in ("double", "float"):
         return bool((np.asarray(largest) * np.abs(stage.factor) < 2**31 - 512).all())
     multiplier, shift = quantize_multiplier(stage.factor)
+    if (shift > 30).any():
+        return False  # what such a shift makes depends on the code that a compiler chose (E25)
     wide = np.asarray(largest, np.int64) << np.maximum(shift, 0).astype(np.int64)
     high = (np.minimum(wide, 1 << 31) * multiplier >> 31) + 1
     half = (np.int64(1) << np.maximum(-shift, 0).astype(np.int64)) >> 1

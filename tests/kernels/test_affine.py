@@ -85,6 +85,12 @@ def test_dequantize(q, data):
     assert_identical(wide, affine.dequantize(array, np.float32(scale), zero_point))
 
 
+def test_differences_of_int64_are_exact_before_they_are_floats():
+    values = np.array([2**53 + 1, -(2**53) - 1, 2**60 + 1])
+    got = affine.dequantize(values, np.float64(1), np.array([1, -1, 1]), np.float64)
+    assert got.tolist() == [2.0**53, -(2.0**53), 2.0**60]
+
+
 @given(data=st.data())
 def test_encode_inverse32(data):
     q = data.draw(NARROW)

@@ -13,6 +13,7 @@ from kernels import fixedpoint as fp
 from kernels.errors import BadRange, NotFinite
 from kernels.ranges import INT8
 from kernels.stage import Rule
+from kernels.trace import tracing
 from qcore.testing.strategies import accumulators, int32s, multipliers, scales32, shifts
 from tests import oracle
 from tests.kernels.same import assert_same
@@ -53,6 +54,18 @@ def test_quantize_multiplier_by_hand():
     ]  # fmt: skip
     assert shift.tolist() == [0, 1, 0, 1, -31, 0, 2, 0]
     assert [a.ndim for a in fp.quantize_multiplier(0.3)] == [0, 0]
+
+
+def test_a_carry_moves_the_shift_and_comes_before_the_flush():
+    shifts = np.arange(-34, 20)
+    multiplier, shift = fp.quantize_multiplier((1 - 2.0**-40) * 2.0**shifts)
+    kept = shifts + 1 >= -31
+    assert multiplier.tolist() == np.where(kept, 2**30, 0).tolist()
+    assert shift.tolist() == np.where(kept, shifts + 1, 0).tolist()
+
+
+def test_ends_of_int32():
+    assert (fp.INT32_MIN, fp.INT32_MAX) == (INT32_MIN, INT32_MAX)
 
 
 @given(st.lists(st.tuples(int32s(), int32s()), min_size=1, max_size=20))
@@ -193,6 +206,38 @@ def test_per_channel_arrays_broadcast():
     assert (first.T == fp.multiply_mixed(x, multiplier, shift, 8)).all()
 
 
+def test_left_shifts_of_32_and_more():
+    """Scalar code counts them modulo 32, vector code shifts everything out."""
+    x, m = np.array([3, -5, 2**31 - 1]), 2**30
+    for shift in range(32, 70):
+        low = fp.multiply_double(x, m, shift % 32)
+        assert (fp.multiply_double(x, m, shift) == low).all()
+        assert fp.multiply_up(x, m, shift).tolist() == [0, 0, 0]
+        assert fp.multiply_mixed(x, m, shift, 2).tolist() == [0, 0, int(low[2])]
+    assert fp.multiply_double(x, m, 33).tolist() == [3, -5, -1]
+    assert fp.multiply_up(x, m, 31).tolist() == [-(2**30), -(2**30), -(2**30)]
+
+
+def test_counts_of_the_64_bit_rule_go_modulo_64():
+    x, m = np.array([3, -5, 2**40 + 1, -(2**46)]), 2**31 - 1
+
+    def wrap(v, bits):
+        return (v + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+
+    for shift in range(-31, 80):
+        half, total = wrap(1 << ((14 - shift) % 64), 64), (15 - shift) % 64
+        want = [wrap(wrap(int(v) * 32767 + half, 64) >> total, 32) for v in x]
+        with tracing() as steps:
+            assert fp.multiply_int64(x, m, shift).tolist() == want, shift
+        assert int(steps[0].exact[1]) == wrap(1 << total, 64)
+
+
+def test_products_beyond_int64_saturate():
+    x = np.array([INT32_MAX, INT32_MIN, 1, -1, 3])
+    assert fp.multiply_float64(x, 2.0**70).tolist() == [2**62, -(2**62)] * 2 + [2**62]
+    assert fp.multiply_float64(x[2:], 2.0**61).tolist() == [2**61, -(2**61), 2**62]
+
+
 def test_wraps():
     assert int(fp.wrap32(2**31)) == INT32_MIN and int(fp.wrap32(-(2**31) - 1)) == INT32_MAX
     assert int(fp.wrap16(40000)) == 40000 - 65536
@@ -207,6 +252,53 @@ def test_bad_factors(factor):
 def test_bad_lanes():
     with pytest.raises(BadRange, match="lanes"):
         fp.multiply_mixed(np.zeros(3), 1, 0, 0)
+
+
+UP, AWAY, EVEN = "ties up", "ties away", "ties to even"
+NOTES = {
+    "rdhm": (lambda: fp.rdhm(3, 2**30), [(f"high product, {UP}", 2, "E23", (3 << 30, 1 << 31))]),
+    "pot_away": (
+        lambda: fp.pot_away(np.array([-3, -6]), np.array([1, 2])),
+        [(f"right shift, {AWAY}", [-2, -2], "E24", ([-3, -6], [2, 4]))],
+    ),
+    "pot_up": (
+        lambda: fp.pot_up(np.array([-3, -6]), np.array([1, 2])),
+        [(f"right shift, {UP}", [-1, -1], "E24", ([-3, -6], [2, 4]))],
+    ),
+    "single": (
+        lambda: fp.multiply_single(3, 2**30, -1),
+        [(f"one rounding, {UP}", 1, "E26", (3 << 30, 1 << 32))],
+    ),
+    "float64": (
+        lambda: fp.multiply_float64(-3, 0.5),
+        [(f"float64 product, {AWAY}", -2, "E27", (-1.5, 1))],
+    ),
+    "int64": (
+        lambda: fp.multiply_int64(3, 2**30, -1),
+        [(f"16-bit multiplier, {UP}", 1, "E26", (3 << 14, 1 << 16))],
+    ),
+    "xnnpack": (
+        lambda: fp.requantize_xnnpack(-3, np.float32(0.5), 0, -128, 127),
+        [(f"float32 product, {EVEN}", -2, "E28", (-1.5, 1))],
+    ),
+    "quantize_multiplier": (
+        lambda: fp.quantize_multiplier(3.0),
+        [("multiplier", 3 << 29, "E22", None), ("shift", 2, "E22", None)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_what_a_rounding_notes_for_explain(name):
+    """Its result, and the exact value as a fraction: numerator and denominator."""
+    call, want = NOTES[name]
+    with tracing() as steps:
+        call()
+
+    def plain(exact):
+        return None if exact is None else tuple(np.asarray(part).tolist() for part in exact)
+
+    assert [(s.name, s.value.tolist(), s.equation, plain(s.exact)) for s in steps] == want
 
 
 def test_the_comparison_can_fail():

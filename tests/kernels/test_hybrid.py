@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import hybrid
+from kernels import hybrid, ops
+from kernels.call import Call, Tensor, options
+from kernels.profile import Profile
+from qcore.testing.checks.runtime import Asked
 from tests.oracle.hybrid import ROWS
 
 NAMES = ("asymmetric", "symmetric", "qd8")
@@ -59,3 +62,32 @@ def test_ranges_that_overflow_their_inverse():
     for name in NAMES:
         for a, b in zip(hybrid.RULES[RULES[name]](x), hybrid.quantize(RULES[name], x), strict=True):
             assert (a == b).all()
+
+
+ZEROS = {
+    "one row": ([0.0], 0, "int8", True),
+    "every row, -0.0 as well": ([0.0, -0.0], 0, "int8", True),
+    "not every row": ([0.0, 1.0], 0, "int8", False),
+    "a RELU": ([0.0, 0.0], 1, "int8", False),
+    "few int4": ([0.0, 0.0], 0, "int4", True),
+}
+
+
+@pytest.mark.parametrize("path", ["reference", "optimized", "xnnpack"])
+def test_a_bias_of_minus_zero_stays_beside_an_input_of_zeros(path: str):
+    """LiteRT then leaves the products out; any sum makes +0.0 of it. The sign as the runtime's."""
+    profile = Profile(path)
+    with Asked(profile, 60, None) as ask:
+        for what, (values, act, dtype, kept) in ZEROS.items():
+            x = np.repeat(np.float32(values)[:, None], 8, 1)
+            w = Tensor(dtype, np.ones((3, 8), np.int8), np.float32([0.5]), constant=True)
+            bias = Tensor("float32", np.full(3, -0.0, np.float32), constant=True)
+            y = Tensor("float32", declared=(len(x), 3))
+            fields = options(fused_activation_function=act, keep_num_dims=False, weights_format=0)
+            call = Call("FULLY_CONNECTED", (Tensor("float32", x), w, bias), (y,), fields, profile)
+            (theirs,), _ = ask(call)
+            signs = np.signbit(theirs[x.any(1) == 0])
+            assert (signs == (kept and path != "xnnpack")).all(), what
+            for mode in ("reference", "fast"):
+                (ours,) = ops.compute(call, mode)
+                assert (ours == theirs).all() and (np.signbit(ours) == np.signbit(theirs)).all()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels import ops
-from kernels.call import Call, Tensor
+from kernels.call import Call, Tensor, options
 from kernels.errors import KernelError
 from kernels.profile import PATHS, RUNTIMES, Profile
 from qcore.testing.cases import generators, make
@@ -114,6 +114,36 @@ def test_fast_is_reference(operator: str, form: str, seed: int, profile: Profile
     for i, (a, b) in enumerate(zip(want, got, strict=True)):
         assert a.dtype == b.dtype and a.shape == b.shape, f"{where}: output {i}"
         assert same(a, b).all(), f"{where}: output {i} differs at {np.argwhere(~same(a, b))[0]}"
+
+
+def floats(*values: Any) -> Tensor:
+    return Tensor("float32", np.array(values, np.float32))
+
+
+BY_HAND = {
+    "ADD": (
+        (floats(1.5, -4, 3), floats(2, 1, 4)), options(fused_activation_function=3),  # RELU6
+        [3.5, 0, 6],
+    ),
+    "AVERAGE_POOL_2D": (
+        (floats([[[1], [2], [4]], [[8], [16], [32]]]),),
+        options(padding=0, stride_h=1, stride_w=1, filter_height=2, filter_width=2),  # SAME
+        [[[[6.75], [13.5], [18]], [[12], [24], [32]]]],
+    ),
+    "FULLY_CONNECTED": (
+        (floats([1, 2], [3, -4]), floats([0.5, 4], [-1, 8], [2, 0]), floats(1, 2, 0.25)),
+        options(), [[9.5, 17, 2.25], [-13.5, -33, 6.25]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operator", BY_HAND)
+def test_real_by_hand(operator: str):
+    inputs, given, want = BY_HAND[operator]
+    (got,) = ops.module(operator).real(
+        Call(operator, inputs, (Tensor("float32", declared=np.shape(want)),), given)
+    )
+    assert got.dtype == np.float32 and got.tolist() == want
 
 
 def test_every_generator_has_an_oracle():

@@ -116,3 +116,6 @@ def test_refusals():
         by_name("nearest")
     with pytest.raises(BadArray, match="int64"):
         half_away(np.array([1], np.int64))
+    for other in (np.bool_, np.uint8, np.complex64):
+        with pytest.raises(BadArray, match="needs a float array"):
+            half_away(np.array([1], other))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels import ops
 from kernels.jit import jit
+from kernels.profile import PATHS, Profile
 from kernels.ranges import NAMED
 from kernels.stage import Rule, Stage, requantize, requantize_rows
+from qcore.testing.cases import make
+from qcore.testing.checks.runtime import Asked
 
 
 @jit
@@ -39,3 +45,46 @@ def test_three_ways(rule: Rule, seed: int, channels: int, per_channel: bool, pow
         got = np.empty(acc.shape, q.dtype)
         loops(acc.astype(kind), out.parameters(channels), got)
         assert (got == want).all(), loops
+
+
+@pytest.mark.parametrize("rule", [r for r in Rule if r is not Rule.SGL])
+@pytest.mark.parametrize("power", [31, 32, 33, 45, 63, 64, 80])
+def test_three_ways_where_c_defines_no_shift(rule: Rule, power: int):
+    """Factors of 2^31 and more (E25, E26); F64 and XF saturate."""
+    q, random = NAMED["int16"], np.random.default_rng(power)
+    out = Stage.of(rule, 1.25 * 2.0**power, 0, (q.qmin, q.qmax), q)
+    acc = random.integers(-(2**31), 2**31, (7, 21))
+    acc[0] = np.arange(21) - 10
+    want = out(acc)
+    assert want.any() or rule in (Rule.UP, Rule.M64)
+    for loops in (_each, requantize_rows):
+        got = np.empty(acc.shape, q.dtype)
+        loops(acc, out.parameters(21), got)
+        assert (got == want).all(), loops
+
+
+PRODUCTS = [
+    ("CONV_2D", "int8"), ("CONV_2D", "int16, int64 bias"), ("DEPTHWISE_CONV_2D", "int8"),
+    ("TRANSPOSE_CONV", "int8"), ("FULLY_CONNECTED", "int8"), ("BATCH_MATMUL", "int16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [p for p in PATHS if p != "xnnpack"])
+def test_output_scales_that_are_far_too_small(path: str):
+    """Factors of 2^31 and more, beyond what C defines: the integers of the runtime, still."""
+    compared = 0
+    with Asked(Profile(path), 60, None) as ask:
+        for operator, form in PRODUCTS:
+            for seed, power in enumerate((-34, -40, -62, -90)):
+                call = make(operator, form, seed, 40).on(profile=Profile(path))
+                (y,) = call.outputs
+                small = replace(y, scale=y.scale * np.float32(2.0**power))
+                call = call.on(outputs=(small,))
+                answer = ask(call)
+                if isinstance(answer, str):  # some want a smaller factor than 1
+                    continue
+                for mode in ("reference", "fast"):
+                    (ours,) = ops.compute(call, mode)
+                    assert (ours == answer[0][0]).all(), (operator, form, power, mode)
+                compared += ours.size
+    assert compared > 200
