@@ -1,6 +1,7 @@
 """Every property of the kit, on new random cases for some minutes, or on the same few.
 
-python -m qcore.testing --minutes 50        new cases on two cores, both runtimes
+python -m qcore.testing                     new cases for 50 minutes on two cores, both runtimes
+python -m qcore.testing --minutes 10        the same for another time
 python -m qcore.testing --short             the same few cases each time, in about a minute
 
 Prints a row for each property: cases, outputs compared and with what, failures. What fails is
@@ -18,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from importlib import metadata
 from pathlib import Path
 from random import SystemRandom
 
@@ -27,6 +27,7 @@ from qcore.peers.interpreter import installed
 from qcore.testing import measured
 from qcore.testing.properties import Outcome, Task, deep, short
 
+MINUTES = 50.0
 PACKAGES = ("tflite-qcore", "hypothesis", "numpy", "numba", "ai-edge-litert", "tensorflow")
 
 
@@ -34,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m qcore.testing", description=__doc__.splitlines()[0]
     )
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--minutes", type=float, help="how long to look at new random cases")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--minutes", type=float, default=MINUTES, help="how long to look at new random cases (50)"
+    )
     how.add_argument("--short", action="store_true", help="the same few cases each time")
     parser.add_argument(
         "--runtime", nargs="+", choices=list(RUNTIMES),
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not runtimes or (given.runtime and len(runtimes) < len(wanted)):
         print(f"{', '.join(wanted)}: not installed; nothing to compare with", file=sys.stderr)
         return 2
-    if given.jobs < 1 or (given.minutes is not None and given.minutes <= 0):
+    if given.jobs < 1 or given.minutes <= 0:
         print("--jobs and --minutes have to be above 0", file=sys.stderr)
         return 2
     seed = SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
@@ -115,7 +118,9 @@ def _outcome(done: Future[Outcome], task: Task) -> Outcome:
     except BrokenProcessPool:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
+        trace = getattr(error.__cause__, "tb", "")  # of the other process, as text
+        where = [line.strip() for line in str(trace).splitlines() if line.startswith("  File ")]
+        said = f"{type(error).__name__}: {error}" + "".join(f" ({w})" for w in where[-1:])
         return Outcome(task.run.__name__, failures=[said])
 
 
@@ -144,16 +149,15 @@ def table(found: Sequence[Outcome]) -> str:
 
 def save(path: Path, found: Sequence[Outcome], seconds: float, seed: int | None) -> None:
     """The same as JSON."""
-    packages: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            packages[name] = None
-    rows = [vars(o) for o in found]
-    measured.save(
-        path, {"packages": packages, "seconds": round(seconds), "seed": seed, "rows": rows}
-    )
+    rows = [
+        {"property": o.name, "with": o.against, "cases": o.examples, "compared": o.compared,
+         "failures": len(o.failures)}
+        for o in found
+    ]  # fmt: skip
+    told = [sentence for o in found for sentence in o.failures]
+    about = {"seconds": round(seconds), "seed": seed, "failed": told}
+    title = "Properties, random cases"
+    measured.save(path, {"title": title, **measured.machine(PACKAGES), **about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ DEPTHS = {"ci": 1, "deep": 20}
 CHECKS = {
     "operator": "operator",
     "runtime": "runtime",
+    "model": "model",
     "scheme": "scheme",
     "rounding": "scheme",
     "observer": "observer",

@@ -9,20 +9,35 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
+import tflite_schema as ts
 from kernels import ops
 from kernels.profile import PATHS, Profile
 from qcore.observers import HistogramObserver, MovingAverage, TFLite
 from qcore.observers import MinMax as ObserverMinMax
 from qcore.quantize import Quantized
-from qcore.schemes import MinMax, Scheme, Symmetric
+from qcore.schemes import (
+    Aciq,
+    Clipping,
+    Kl,
+    MinMax,
+    Mse,
+    Octav,
+    Percentile,
+    PowerOfTwo,
+    Scheme,
+    Symmetric,
+)
 from qcore.testing import conformance, strategies
 from qcore.testing.cases import generators
+from qcore.testing.checks import model as whole
 from qcore.testing.checks.failure import CheckFailed
+from qcore.testing.checks.model import ModelCheck
 from qcore.testing.checks.observer import check_observer
 from qcore.testing.checks.operator import OperatorCheck
 from qcore.testing.checks.operator import look as look_at_operator
@@ -35,6 +50,7 @@ from qcore.testing.checks.search import Found, search
 from qcore.testing.strategies.tensors import KINDS, NO_RANGE
 
 SEEDED, MODELS, FAST = "seeded models", "models of one operator", "fast is reference"
+WHOLE = "whole models, quantized"
 SCHEMES, OBSERVERS = "schemes", "observers"
 ROUND_TRIPS, GRIDS = "round trips of models", "grids of quantized models"
 # Schemes that ship -> the kinds of groups in which the converter's own arithmetic, which they
@@ -45,10 +61,13 @@ SHIPPED: Mapping[Scheme, tuple[str, ...]] = {
     Symmetric(): ("widest", "tiny", "denormal"),
     Symmetric("legacy"): ("zero", "denormal"),
     Symmetric("dynamic"): (),
+    **dict.fromkeys((Percentile(90), Mse(), Aciq(), Kl(), Octav(), PowerOfTwo()), ()),
 }
 # Outputs that two cores compare in a second, roughly, and the part of the time that is for that.
 RATE, PART = 3e6, 0.3
 MOST = 200_000  # outputs of a row of seeded models
+GRAPHS = (2, 6)  # operators of a whole model
+WITHIN = 2.0**-60, 2.0**100  # magnitudes of floats in it, so that a product is a number as well
 
 
 @dataclass
@@ -135,6 +154,42 @@ def _known() -> set[tuple[str, str, str, str]]:
     return set(conformance.KNOWN)
 
 
+def whole_models(
+    profile: Profile, examples: int, seed: int | None, folder: Path | None, mode: str = "reference"
+) -> Outcome:  # fmt: skip
+    """Random graphs by random recipes: the file is as its operators' specs demand, and the integers
+    of the runtime are ours, operator by operator and end to end."""
+    check, done = ModelCheck(profile), Outcome(WHOLE, str(profile))
+    with (
+        Asked(profile, SECONDS, MEMORY, whole.WORKER) as ask,
+        tempfile.TemporaryDirectory(prefix="qcore-") as scratch,
+    ):
+
+        def test(drawn: tuple[Quantized, list[Any]]) -> None:
+            made, samples = drawn
+            file = ts.read(made.to_bytes())
+            try:
+                if _has_grid(made):
+                    check_quantized(file, scratch)
+                whole.compare(ask, file, samples, mode, check, WITHIN)
+            except (CheckFailed, Found) as error:
+                raise Found(error.sentence, file, samples) from None
+
+        found = search(_quantized_with_samples, test, examples, seed, GRAPHS)
+    if found is not None:
+        file, samples = found.more
+        failed = whole.failed(found.sentence, file, samples, profile, mode, folder)
+        done.failures.append(_told(failed))
+    done.examples, done.compared = check.models, check.compared
+    return done
+
+
+@st.composite
+def _quantized_with_samples(draw: st.DrawFn, most: int) -> tuple[Quantized, list[Any]]:
+    made = draw(strategies.quantized_models(strategies.float_models(most=most)))
+    return made, draw(strategies.calibration_data(made.source, most=2))
+
+
 def _told(failed: CheckFailed) -> str:
     return f"{failed.sentence} ({failed.folder})"
 
@@ -144,6 +199,7 @@ def short(runtimes: Sequence[str], folder: Path | None) -> Iterator[Task]:
     wanted = list(generators())
     profiles = [Profile(path, runtime) for runtime in runtimes for path in PATHS]
     for i, profile in enumerate(profiles):
+        yield Task(whole_models, (profile, 16, 0, folder))
         share = wanted[i % len(PATHS) :: len(PATHS)]
         yield Task(models, (profile, share, 3, 0, folder))
         yield Task(fast, (profile, share, 3, 0, folder))
@@ -163,15 +219,18 @@ def deep(
     outputs = min(MOST, max(100, int(minutes * 60 * PART * RATE * jobs / 2 / rows)))
     seeds = range(seed, seed + max(3, min(30, outputs // 1000)))
     parts = [wanted[i::8] for i in range(8)]
-    first = True  # the many outputs among the rest, so that each property has had its turn early
+    first = True  # with the many outputs among the rest, and less of it, so that all have a turn
     while True:
-        yield from _others(200, seed, folder)
+        few = 4 if first else 1
+        yield from _others(200 // few, seed, folder)
         for profile in profiles:
-            for part in parts:
-                if first:
-                    yield Task(seeded, (profile, part, seeds, outputs, (target.host().name,)))
-                yield Task(models, (profile, part, 40, seed, folder))
-                yield Task(fast, (profile, part, 10, seed, folder))
+            yield Task(whole_models, (profile, 80 // few, seed, folder))
+            yield Task(whole_models, (profile, 20 // few, seed, folder, "fast"))
+        for part, profile in product(parts, profiles):
+            if first:
+                yield Task(seeded, (profile, part, seeds, outputs, (target.host().name,)))
+            yield Task(models, (profile, part, 40 // few, seed, folder))
+            yield Task(fast, (profile, part, 12 // few, seed, folder))
         first, seed = False, seed + 1
 
 
@@ -181,7 +240,8 @@ def schemes(examples: int, seed: int | None) -> Outcome:
     for scheme, without in SHIPPED.items():
         kinds = [k for k in (*KINDS, *NO_RANGE) if k not in without]
         try:
-            check = check_scheme(scheme, kinds=kinds, examples=examples, seed=seed)
+            covers = not isinstance(scheme, Clipping)
+            check = check_scheme(scheme, kinds=kinds, covers=covers, examples=examples, seed=seed)
         except CheckFailed as failed:
             done.failures.append(failed.sentence)
         else:

@@ -1,4 +1,4 @@
-"""In a child process: one-operator models through an official interpreter, one after another."""
+"""In a child process: models through an official interpreter, one after another."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Item = tuple[bytes, list[np.ndarray], int]
+Run = tuple[int, Sequence[int], Sequence[np.ndarray]]  # subgraph, its inputs, their values
 
 
 def answer(runtime: str, path: str, items: Iterable[Item]) -> Iterator[Any]:
@@ -23,7 +24,32 @@ def answer(runtime: str, path: str, items: Iterable[Item]) -> Iterator[Any]:
         try:
             yield _invoke(module, resolver, data, inputs, times)
         except (RuntimeError, ValueError) as error:
-            yield " ".join(str(error).split())[:300]
+            yield _words(error)
+
+
+def models(
+    runtime: str, path: str, items: Iterable[tuple[bytes, Sequence[Run]]]
+) -> Iterator[list[dict[int, np.ndarray]] | str]:
+    """For each whole model and its runs, one after another: the values of every tensor after each
+    run, or the runtime's message."""
+    from qcore.peers.interpreter import Session
+
+    for data, runs in items:
+        try:
+            session = Session(data, runtime, path, 1, True)
+            found = []
+            for subgraph, inputs, arrays in runs:
+                session.prepare(subgraph, inputs, arrays)
+                session.feed(subgraph, inputs, arrays)
+                session.invoke(subgraph)
+                found.append(session.tensors(subgraph))
+            yield found
+        except (RuntimeError, ValueError) as error:
+            yield _words(error)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _invoke(module: Any, resolver: Any, data: bytes, inputs: Sequence[np.ndarray], times: int):

@@ -7,12 +7,15 @@ import errno
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import qcore
 import tflite_schema as ts
+from qcore.testing.build import Builder
+from qcore.testing.strategies.graphs import looping
 from tests.faults.fault import Fault, Make, alive
 from tests.faults.observers import Aborts, Grows, Hangs
 
@@ -87,6 +90,24 @@ def interrupted(
     )  # fmt: skip
 
 
+def swept(place: Path) -> None:
+    """A grid on endless samples, and a sweep's folder in which nothing is done yet."""
+    (place / "mine.py").write_text(STARTED)
+    (place / "grid.toml").write_text(
+        '[[model]]\nfile = "model.tflite"\ndata = "mine:samples"\n'
+        '[[grid]]\nrecipes = ["int8", "int16x8"]\n'
+    )
+    (place / "results" / "trials").mkdir(parents=True)
+
+
+def in_sweep(number: int) -> Fault:
+    command = "qcore sweep grid.toml -o results --jobs 2"
+    return replace(
+        interrupted("in sweep", command, started, number), make=swept,
+        writes=("results/sweep.json",),
+    )  # fmt: skip
+
+
 MINE = "--data mine:samples"
 INTERRUPTS = (
     interrupted("at the start", "qcore inspect model.tflite", lambda place, mark: True),
@@ -99,12 +120,31 @@ INTERRUPTS = (
                 f"qcore quantize model.tflite {MINE} --plan plan.json -o out.tflite", started),
     interrupted("in verify", f"qcore verify int8.tflite {MINE}", started),
     interrupted("in run", f"qcore run int8.tflite {MINE} -o out.npz", started, signal.SIGTERM),
+    in_sweep(signal.SIGINT),
+    in_sweep(signal.SIGTERM),
     interrupted("in fingerprint", "qcore fingerprint --operator ADD", probing),
     interrupted("while kernels compile", f"qcore run int8.tflite {SAMPLES} -o out.npz", compiling,
                 QCORE_CACHE="cache"),
     interrupted("while kernels compile", f"qcore run int8.tflite {SAMPLES} -o out.npz", compiling,
                 signal.SIGTERM, QCORE_CACHE="cache"),
 )  # fmt: skip
+
+
+def endless(place: Path) -> None:
+    """A WHILE that counts to 2^31 - 1."""
+    b = Builder()
+    x = b.input((1, 32, 32, 1), "picture")
+    y = b.op("RELU", [x], (1, 32, 32, 1))
+    ts.write(looping(b.model([y]), ["ABS"], 2**31 - 1), place / "bad.tflite")
+
+
+def huge(place: Path) -> None:
+    """A tensor of 2 GB."""
+    b = Builder()
+    x = b.input((1, 32, 32, 1), "picture")
+    times = np.array([1, 1000, 500, 1], np.int32)
+    ts.write(b.model([b.op("TILE", [x, times], (1, 32000, 16000, 1))]), place / "bad.tflite")
+
 
 CALLS = {
     "qcore.calibrate(model, samples, observer=Aborts())": {"observer": Aborts()},
@@ -121,6 +161,18 @@ CHILDREN = (
     Fault("the runtime hangs", HANGS, f"{WHO} gave no answer within 1 s and was ended...; raise "
           "the time limit or give it less to do"),
     Fault("the runtime eats memory", GROWS, f"{WHO} needed more than the 400 MB it may use..."),
+    Fault("a model that never ends", f"qcore calibrate bad.tflite {SAMPLES} -o out.json "
+          "--time-limit 2", f"{WHO} gave no answer within 2 s and was ended...; raise the time "
+          "limit or give it less to do", endless),
+    Fault("a model that never ends, compared", "qcore verify bad.tflite --data data.npz --limit 1 "
+          "--path reference --time-limit 2", "", endless, 1, "gave no answer within 2 s"),
+    Fault("a model that fills the memory", f"qcore calibrate bad.tflite {SAMPLES} -o out.json "
+          "--memory-limit 400", f"{WHO} needed more than the 400 MB it may use...", huge),
+    Fault("a model that fills the memory, compared", "qcore verify bad.tflite --data data.npz "
+          "--limit 1 --path reference --memory-limit 400", "", huge, 1,
+          "needed more than the 400 MB it may use"),
+    Fault("a limit that is none", f"qcore calibrate model.tflite {SAMPLES} -o out.json "
+          "--time-limit 0", "Invalid value for '--time-limit': ...; see `qcore calibrate --help`"),
 )  # fmt: skip
 
 
@@ -159,6 +211,12 @@ def scale(value: float, of_input: bool) -> Make:
     return make
 
 
+def nans(place: Path) -> None:
+    pictures = np.zeros((3, 32, 32, 1), np.float32)
+    pictures[1, 5, 5, 0] = np.nan
+    np.savez(place / "nan.npz", x=pictures)
+
+
 CALIBRATE = f"qcore calibrate bad.tflite {SAMPLES} -o out.json"
 QUANTIZE = "qcore quantize bad.tflite --calibration ranges.json -o out.tflite"
 RUN = "qcore run bad.tflite --data data.npz --limit 1"
@@ -180,8 +238,10 @@ NUMBERS = (
     Fault("a scale of 1e36 inside, where the interpreter aborts",
           "qcore verify bad.tflite --data data.npz --limit 1 --path xnnpack", "",
           scale(1e36, False), 1, "nothing was compared"),
-    Fault("a scale of 0 at the input", RUN, "quantize: a scale is not positive and finite; choose "
-          "another scale", scale(0.0, True)),
+    Fault("a scale of 0 at the input", RUN, "input ... has the scale 0.0, by which nothing can be "
+          "divided; give it integers, or mend the model", scale(0.0, True)),
+    Fault("NaN for a quantized input", "qcore run int8.tflite --data nan.npz", "input ... is given "
+          "NaN, for which no integer stands; mend the sample", nans),
 )  # fmt: skip
 
 
@@ -207,7 +267,11 @@ NAMES = (
     named("bytes that are no text", "x\udcff\udcfe", own=True),
     Fault("a name that would colour the terminal", "qcore inspect '\x1b[31m.tflite'",
           r"\x1b[31m.tflite: there is no such file or folder; check the path"),
-    Fault("no name", "qcore inspect ''", ". is a folder; give a .tflite file"),
+    Fault(
+        "no name", "qcore inspect ''",
+        ". is a folder and no SavedModel (it has no saved_model.pb); give a .tflite or Keras file, "
+        "or a folder that model.export or tf.saved_model.save wrote",
+    ),
 )  # fmt: skip
 
 CODES = {name: getattr(errno, name) for name in ("EACCES", "EROFS", "ENOSPC", "EDQUOT", "EIO")}

@@ -10,9 +10,10 @@ from qcore.calibrate import Calibration
 from qcore.errors import CannotQuantize
 from qcore.execute import Executor
 from qcore.quantize import Quantized, quantize
-from qcore.recipe import Recipe, recipe
+from qcore.recipe import Recipe, names, recipe
 from qcore.testing.build import Builder
-from qcore.testing.checks import CheckFailed, check_quantized
+from qcore.testing.checks import CheckFailed, check_model, check_quantized
+from qcore.testing.strategies.graphs import remembering
 
 i32, f32 = np.int32, np.float32
 SHAPE = (2, 4)
@@ -120,3 +121,19 @@ def test_a_weight_that_is_an_output_has_no_other_integer_type(name, ends):
     with pytest.raises(CannotQuantize, match="output 'w' is a weight with 2 scales"):
         made(model, found)
     assert check_quantized(made(model, found.replace(output_type="float32"))).weights == 1
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("mode", [None, "float"])
+def test_an_operator_without_outputs_is_planned(name, mode):
+    """CALL_ONCE has neither inputs nor outputs, ASSIGN_VARIABLE no outputs."""
+    b = Builder()
+    x = b.input(SHAPE, "x", range=(-4, 4))
+    model = remembering(b.model([b.op("ABS", [x], SHAPE, range=(0, 4))]))
+    found = recipe(name)
+    if mode is not None and any(rule.mode == "static" for rule in found.rules):
+        found = found.with_rule(operator="*VARIABLE", mode=mode)
+    file = ts.read(made(model, found).to_bytes())
+    assert file.subgraphs[1].operators[-1].name == "ASSIGN_VARIABLE"
+    samples = [np.full(SHAPE, value, f32) for value in (1, 2, 3)]
+    assert check_model(file, samples, "reference", mode="reference").samples == 3

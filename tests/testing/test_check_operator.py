@@ -218,3 +218,25 @@ def test_what_is_no_finding_is_not_swallowed():
 
     with pytest.raises(ZeroDivisionError):
         search.search(lambda size: st.integers(), test, 5)
+
+
+def test_examples_do_not_depend_on_what_is_imported(monkeypatch):
+    """Hypothesis would draw the numbers of loaded modules as well."""
+    from hypothesis.internal.conjecture import providers
+    from sortedcontainers import SortedList
+
+    def tried():
+        found = []
+        search.search(lambda size: st.integers(), found.append, 200, seed=5, sizes=[1])
+        return found
+
+    class Odd:
+        """Constants of somebody's module."""
+
+        def set_for_type(self, kind):
+            return {123456789} if kind == "integer" else SortedList()
+
+    before = tried()
+    monkeypatch.setattr(providers, "_get_local_constants", lambda: Odd())
+    providers.CONSTANTS_CACHE.cache.clear()
+    assert tried() == before and 123456789 not in before

@@ -30,22 +30,45 @@ def blocks(page: str) -> list[tuple[str, str | None]]:
     return [(m[1], m[2]) for m in BLOCK.finditer(page)]
 
 
-def output(code: str, folder: Path) -> str:
-    """What the block prints; one for pytest (`# test_mine.py`) is run by pytest."""
+NEXT = "--- next ---\n"
+# Blocks one after another, each with names of its own, as a program each would run them.
+RUN = f"""\
+import sys
+for code in sys.stdin.read().split({NEXT!r}):
+    exec(compile(code, "block", "exec"), {{"__name__": "__main__"}})
+    print({NEXT!r}, end="", flush=True)
+"""
+
+
+def outputs(codes: list[str], folder: Path) -> list[str]:
+    """What each block prints; those for pytest (`# test_mine.py`) are run by pytest, together."""
     if not (folder / "examples").exists():
         shutil.copytree(ROOT / "examples", folder / "examples")
-    named = re.match(r"# (test_\w+\.py)\n", code)
-    command = ["-c", PATIENT + code]
-    if named:
-        (folder / named[1]).write_text(code, "utf-8")
+    tests = {m[1]: code for code in codes if (m := re.match(r"# (test_\w+\.py)\n", code))}
+    made: dict[str, str] = {}
+    programs = [code for code in codes if code not in tests.values()]
+    if programs:
+        said = _ran(["-c", PATIENT + RUN], folder, NEXT.join(programs))
+        made = dict(zip(programs, plain(said).split(NEXT)))
+    if tests:
+        (folder / "conftest.py").write_text(PATIENT, "utf-8")
+        for name, code in tests.items():
+            (folder / name).write_text(code, "utf-8")
         options = ["-p", "qcore.testing.plugin", "-p", "no:cacheprovider", "-q"]
-        command = ["-m", "pytest", "--rootdir", str(folder), "-c", "/dev/null", *options, named[1]]
+        where = ["--rootdir", str(folder), "-c", "/dev/null"]
+        said = _ran(["-m", "pytest", *where, *options, *tests], folder)
+        assert f"{sum(c.count('def test_') for c in tests.values())} passed" in said, said
+        made |= dict.fromkeys(tests.values(), "")
+    return [made[code] for code in codes]
+
+
+def _ran(command: list[str], folder: Path, given: str = "") -> str:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *command], cwd=folder, capture_output=True, text=True,
-        env=environment(), timeout=120,
+        input=given, env=environment(), timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return plain(done.stdout)
+    return done.stdout
 
 
 def environment() -> dict[str, str]:
@@ -72,19 +95,19 @@ def plain(text: str) -> str:
     return FOLDER.sub(r"written to /tmp/\1", text)
 
 
-@pytest.mark.parametrize("number", range(len(blocks(PAGE.read_text("utf-8")))))
-def test_python_blocks_run_and_print_what_stands_there(number, tmp_path):
-    code, shown = blocks(PAGE.read_text("utf-8"))[number]
-    found = output(code, tmp_path)
-    assert shown is None or counted(found) == counted(shown)
+def test_python_blocks_run_and_print_what_stands_there(tmp_path):
+    listed = blocks(PAGE.read_text("utf-8"))
+    assert len(listed) > 10 and sum(shown is not None for _, shown in listed) > 6
+    for (_, shown), found in zip(listed, outputs([c for c, _ in listed], tmp_path), strict=True):
+        assert shown is None or counted(found) == counted(shown)
 
 
 def test_another_output_would_be_seen(tmp_path):
-    assert output("print('written to /tmp/x-1/add_int8-12')", tmp_path) == (
-        "written to /tmp/add_int8-12\n"
-    )
-    with pytest.raises(AssertionError):
-        output("raise SystemExit(3)", tmp_path)
+    codes = ["print('written to /tmp/x-1/add_int8-12')", "x = 1\nprint(x)", "print('x' in vars())"]
+    assert outputs(codes, tmp_path) == ["written to /tmp/add_int8-12\n", "1\n", "False\n"]
+    for wrong in ("raise SystemExit(3)", "# test_it.py\ndef test_it(): assert False\n"):
+        with pytest.raises(AssertionError):
+            outputs([wrong], tmp_path)
     assert counted("1,234 examples, 5 skipped") == counted("7 examples, 10 skipped")
     assert counted("output[0] is 0") != counted("output[0] is 1")
     assert blocks("```python\na\n```\n\n```text\nb\n```\n") == [("a\n", "b\n")]
@@ -93,14 +116,17 @@ def test_another_output_would_be_seen(tmp_path):
 def main() -> None:
     from tempfile import TemporaryDirectory
 
+    page = PAGE.read_text("utf-8")
+    with TemporaryDirectory() as folder:
+        found = iter(outputs([code for code, _ in blocks(page)], Path(folder)))
+
     def again(match: re.Match[str]) -> str:
+        said = next(found)
         if match[2] is None:
             return match[0]
-        with TemporaryDirectory() as folder:
-            found = output(match[1], Path(folder))
-        return f"```python\n{match[1]}```\n\n```text\n{found}```\n"
+        return f"```python\n{match[1]}```\n\n```text\n{said}```\n"
 
-    PAGE.write_text(BLOCK.sub(again, PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(BLOCK.sub(again, page), "utf-8")
 
 
 if __name__ == "__main__":

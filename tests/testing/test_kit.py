@@ -33,13 +33,16 @@ def test_the_short_run(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found.json").read_text("utf-8"))
-    rows = {(r["name"], r["against"]): r for r in found["rows"]}
+    rows = {(r["property"], r["with"]): r for r in found["rows"]}
     for path in PATHS:
         for name in (properties.SEEDED, properties.MODELS):
             row = rows[name, str(Profile(path))]
-            assert row["compared"] > 3_000 and row["examples"] > 130 and not row["failures"]
-    assert rows[properties.FAST, ""]["examples"] > 1_000
-    assert all(r["compared"] > 0 and r["failures"] == [] for r in found["rows"])
+            assert row["compared"] > 3_000 and row["cases"] > 130
+        row = rows[properties.WHOLE, str(Profile(path))]
+        assert row["compared"] > 200 and row["cases"] > 3
+    assert rows[properties.FAST, ""]["cases"] > 1_000
+    assert all(r["compared"] > 0 and r["failures"] == 0 for r in found["rows"])
+    assert found["failed"] == [] and found["title"] and found["cores"]
     assert "altogether" in done.stdout and properties.SEEDED in done.stdout
     assert not (tmp_path / "cases").exists()
 
@@ -111,7 +114,9 @@ def test_outcomes_add_up_and_failures_are_told():
     found = {o.name: o for o in kit.run(iter(tasks), 2, float("inf"), told.append)}
     assert found["one"].ok and found["one"].examples == 6 and found["one"].compared == 2000
     assert not found["two"].ok and not found["raising"].ok
-    assert sorted(told) == ["ValueError: of its own", "it is wrong (here)"]
+    error, sentence = sorted(told)
+    assert error.startswith("ValueError: of its own (File ") and error.endswith("in raising)")
+    assert sentence == "it is wrong (here)"
 
 
 def test_no_task_begins_after_the_end():
@@ -133,13 +138,14 @@ def test_the_table_and_the_exit_code(monkeypatch, capsys, tmp_path):
     rows = [line.split() for line in said.out.splitlines()]
     assert ["two", "2", "10", "1"] in rows
     assert ["altogether", "1,000", "with", "runtimes", "5", "1,010", "1"] in rows
-    assert json.loads((tmp_path / "t.json").read_text())["rows"][1]["failures"]
+    written = json.loads((tmp_path / "t.json").read_text())
+    assert written["rows"][1]["failures"] == 1 and written["failed"] == ["it is wrong (here)"]
     assert of(passing, empty) == 1 and "nothing was compared" in capsys.readouterr().out
     assert of() == 1  # nothing at all
 
 
 def test_wrong_use(monkeypatch, capsys):
-    assert kit.main(["--minutes", "0"]) == 2
+    assert kit.main(["--minutes", "0"]) == 2 and kit.main(["--jobs", "0"]) == 2
     monkeypatch.setattr(kit, "installed", lambda name: False)
     assert kit.main(["--short"]) == 2 and "not installed" in capsys.readouterr().err
 

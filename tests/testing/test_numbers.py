@@ -10,7 +10,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from kernels import fixedpoint as fp
-from kernels.ranges import INT4, INT8, INT16, UINT8
+from kernels.ranges import INT4, INT8, INT16, INT32, UINT8
 from kernels.stage import Rule
 from qcore.errors import BadInput
 from qcore.testing import strategies as qs
@@ -19,6 +19,7 @@ from tests import oracle
 
 RULES = st.sampled_from(list(Rule))
 QUICK = settings(database=None, phases=(Phase.generate, Phase.shrink), max_examples=2000)
+BRIEF = settings(database=None, phases=[Phase.generate], max_examples=5, report_multiple_bugs=False)
 HALF = Fraction(1, 2)
 
 
@@ -174,6 +175,37 @@ def test_accumulators_are_in_range(data):
     assert -(2**bits) <= x < 2**bits
     assert 0 <= multiplier < 2**31 and -31 <= shift <= 30
     assert -(2**31) <= data.draw(qs.int32s()) < 2**31
+
+
+BROKEN = {
+    "int_ranges": (lambda *names: st.just(INT32), test_ranges_and_zero_points),
+    "zero_points": (lambda q: st.just(q.qmax + 1), test_ranges_and_zero_points),
+    "scales32": (lambda *ends: st.just(0.1), test_floats_are_float32),
+    "powers_of_two32": (lambda *ends, **more: st.just(3.0), test_floats_are_float32),
+    "magnitudes32": (lambda limit: st.just(-1.0), test_floats_are_float32),
+    "finite32": (lambda limit: st.just(9.0), test_floats_are_float32),
+    "near_ties32": (lambda *given: st.just(0.0), test_near_ties_are_near_ties),
+    "weights_for": (lambda *a, **b: st.just(np.float32([np.nan])), test_weights_are_float32_arrays),
+    "ties": (lambda *given: st.just(1), test_ties_are_ties),
+    "accumulators": (lambda *given: st.just(2**47), test_accumulators_are_in_range),
+    "multipliers": (lambda: st.just(-1), test_accumulators_are_in_range),
+    "shifts": (lambda rule: st.just(31), test_accumulators_are_in_range),
+    "int32s": (lambda: st.just(2**31), test_accumulators_are_in_range),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_wrong_number_would_be_seen(name, monkeypatch):
+    broken, test = BROKEN[name]
+    monkeypatch.setattr(qs, name, broken)
+    with pytest.raises((AssertionError, ValueError)):
+        BRIEF(given(st.data())(test.hypothesis.inner_test))()
+
+
+def test_wrong_ratios_would_be_seen():
+    for scales in ((0.1, 0.2), (3.0, 1.0), (1.0, 3.0), (1.0, 2.0**9)):
+        with pytest.raises(AssertionError):
+            test_tied_scales_make_exact_ties.hypothesis.inner_test(scales)
 
 
 @pytest.mark.parametrize("rule", list(Rule), ids=lambda r: r.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from kernels.ranges import INT4
 from qcore.errors import BadInput
+from qcore.params import Affine
 from qcore.testing import strategies as qs
 from qcore.testing.strategies import tensors
 from tests import oracle
@@ -40,6 +42,23 @@ def test_every_value_has_its_scale(made):
         assert scale[at] == p.scale[g] and zero_point[at] == p.zero_point[g]
         exact = oracle.exact(p.scale[g]) * (int(values[at]) - int(p.zero_point[g]))
         assert oracle.exact(real[at]) == oracle.f32(exact)
+
+
+def test_a_wrong_tensor_would_be_seen():
+    made = find(
+        qs.quantized_tensors(INT4, (2, 6), (1, 3)), lambda t: t.values.any(), settings=QUICK
+    )
+    p = made.params
+    promise = test_every_value_has_its_scale.hypothesis.inner_test
+    promise(made)
+    for wrong in (
+        replace(made, values=made.values.astype(np.int16)),
+        replace(made, values=made.values * np.int8(100)),
+        replace(made, params=Affine(p.scale * 0, p.zero_point, p.axis, p.block)),
+        replace(made, params=Affine(p.scale, p.zero_point + 100, p.axis, p.block)),
+    ):
+        with pytest.raises(AssertionError):
+            promise(wrong)
 
 
 @given(st.data())

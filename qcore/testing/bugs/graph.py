@@ -92,3 +92,22 @@ def get_resource() -> Case:
     for name in ("u", "v"):
         handle = b.op("VAR_HANDLE", [], (), dtype="RESOURCE", container="", shared_name=name)
     return Case(b.model([handle]), [])
+
+
+@BUGS(
+    "set-constant-input",
+    "set_tensor writes to an input that has a value in the file, into the file's read-only memory.",
+    "ABS",
+    "float ABS of an input whose buffer holds four values, read from a file",
+    correct="an error that says that the tensor is a constant",
+    ours="",
+    seen=at("*", "*", crash("SIGSEGV", "SIGBUS")),
+    note="Of a model that is given as bytes, these bytes are changed. `quantize` refuses such a "
+    "model.",
+)
+def set_constant_input() -> Case:
+    b = Builder()
+    x = b.tensor((1, 4), "x", data=np.ones((1, 4), np.float32))
+    y = b.op("ABS", [x], (1, 4))
+    fed = np.full((1, 4), -3, np.float32)
+    return Case(b.model([y], inputs=[x]), [fed], mapped=True)

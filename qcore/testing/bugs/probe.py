@@ -45,7 +45,7 @@ def ask(
                 made = bug.key, ts.to_bytes(case.model), case
             _, data, case = made
             runs = [list(r) for r in (*case.before, case.inputs)]
-            yield path, data, runs, bug.threads, case.read, case.keep
+            yield path, data, runs, bug.threads, case.read, case.keep, case.mapped
 
     with Child("qcore.testing.bugs.probe:answer", what=runtime, time_limit=180) as child:
         found = child.stream(runtime, Items(), items=items(), ahead=2)
@@ -73,14 +73,32 @@ def invoke(
     threads: Sequence[int],
     read: Sequence[int] | None,
     keep: bool,
+    mapped: bool = False,
 ) -> Answer:
     """The outputs of the last run, for each number of threads."""
+    if mapped:
+        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+            file.write(data)
+            file.flush()
+            return _invoke(module, resolver, {"model_path": file.name}, runs, threads, read, keep)
+    return _invoke(module, resolver, {"model_content": data}, runs, threads, read, keep)
+
+
+def _invoke(
+    module: Any,
+    resolver: Any,
+    model: dict[str, Any],
+    runs: Sequence[Sequence[Any]],
+    threads: Sequence[int],
+    read: Sequence[int] | None,
+    keep: bool,
+) -> Answer:
     outputs: list[Any] = []
     taken = False
     try:
         for number in threads:
             interpreter = module.Interpreter(
-                model_content=data,
+                **model,
                 num_threads=number,
                 experimental_op_resolver_type=resolver,
                 experimental_preserve_all_tensors=keep,

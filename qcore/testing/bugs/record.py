@@ -223,6 +223,7 @@ class Case:
 
     inputs: of the last invocation.  before: of those before it.  read: tensors read afterwards;
     None reads the outputs.  keep: preserve all tensors.  call: the operator, where there is one.
+    mapped: the runtime gets a file, which it maps into memory, and not the bytes.
     """
 
     model: Any
@@ -231,6 +232,7 @@ class Case:
     read: tuple[int, ...] | None = None
     keep: bool = False
     call: Call | None = None
+    mapped: bool = False
 
 
 @dataclass(frozen=True)

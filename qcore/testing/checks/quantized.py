@@ -56,9 +56,9 @@ def check_quantized(model: Any, folder: str | Path | None = None) -> Grids:
     one if not given. A file without a grid fails: nothing was checked.
     Raises CheckFailed, whose sentence names all that is wrong; SchemaError, BadInput.
     """
-    from qcore.peers.interpreter import read_model
+    from qcore.load import load
 
-    found = read_model(model)
+    found = load(model)
     data = ts.to_bytes(found)
     file = _File(ts.read(data))
     wrong = list(file.wrong())

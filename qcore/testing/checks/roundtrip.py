@@ -45,9 +45,9 @@ def check_roundtrip(model: Any, folder: str | Path | None = None) -> RoundTrip:
     one if not given. Nothing outside it is written.
     Raises CheckFailed; SchemaError for a file that cannot be read, BadInput for no model.
     """
-    from qcore.peers.interpreter import read_model
+    from qcore.load import load
 
-    given = read_model(model)
+    given = load(model)
     data = ts.to_bytes(given)
     check = _Check(data, folder)
     again = check.read(data)

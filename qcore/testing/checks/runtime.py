@@ -54,10 +54,15 @@ class RuntimeCheck:
 
 
 class Asked:
-    """The interpreter in its child process, which is started again when a model ended it."""
+    """The interpreter in its child process, which is started again when a model ended it.
 
-    def __init__(self, profile: Profile, time_limit: float, memory_limit: int | None):
-        self.profile = profile
+    worker: the function of qcore/testing/worker.py that it runs; the one for calls if not given.
+    """
+
+    def __init__(
+        self, profile: Profile, time_limit: float, memory_limit: int | None, worker: str = ""
+    ):
+        self.profile, self._worker = profile, worker
         self._limits: Any = {"time_limit": time_limit, "memory_limit": memory_limit}
         self._child: Child | None = None
 
@@ -69,13 +74,16 @@ class Asked:
             self._child.close()
 
     def __call__(self, call: Call) -> Any:
-        """(outputs and states, whether XNNPACK took it), or the runtime's message.
+        """(outputs and states, whether XNNPACK took it), or the runtime's message; as `item`."""
+        return self.item((models.to_bytes(call), models.arrays(call), repeats(call)))
+
+    def item(self, item: Any) -> Any:
+        """What the worker makes of one item.
 
         Raises RuntimeFailed where the process crashed, hung or took too much memory.
         """
         if self._child is None:
-            self._child = Child(WORKER, what=str(self.profile), **self._limits)
-        item = models.to_bytes(call), models.arrays(call), repeats(call)
+            self._child = Child(self._worker or WORKER, what=str(self.profile), **self._limits)
         try:
             (answer,) = self._child.stream(
                 self.profile.runtime, self.profile.path, Items(), items=[item]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kernels.ranges import IntRange
 from qcore.errors import BadInput, QcoreError
 from qcore.observers import Observer, extremes
-from qcore.params import Affine, Stats
+from qcore.params import Affine, Distribution, Stats
 from qcore.rounding import Rounding
 from qcore.schemes import Scheme, Symmetric
 from qcore.testing.checks.failure import CheckFailed
@@ -90,7 +90,8 @@ def check_scheme(
     ranges: of integers, by name; by default all of up to 16 bits, those with a negative end for a
         symmetric scheme, whose constants take the narrow ones.
     covers: False for a scheme that clips on purpose; its ends may then lie outside the grid.
-    observer: what fills `Stats.extra`, for a scheme that needs more than lo and hi.
+    observer: what fills `Stats.extra`, group by group; without one, a scheme that needs histograms
+        is given every value, as it is for small constants.
     examples: sets of groups to try.  seed: the same for the same number; None draws new ones.
     Raises CheckFailed: the property, and the smallest case found as Python.
     """
@@ -142,6 +143,11 @@ class _Subject:
     def name(self) -> str:
         return self.done.name
 
+    @property
+    def counted(self) -> bool:
+        """Whether the scheme is to be given every value."""
+        return self.observer is None and self.scheme.needs == "histogram"
+
 
 @dataclass(frozen=True)
 class _Case:
@@ -171,7 +177,7 @@ class _Case:
         body = [*more, *([f"assert {test}"] if test else [])]
         names = [n for n in ("Affine", "Stats") if any(n in line for line in body)]
         if one.observer is None:
-            names = sorted({*names, "Stats"})
+            names = sorted({*names, "Stats", *(["Distribution"] if one.counted else [])})
         imports = ["from kernels.ranges import IntRange", *map(imported, plugs.values())]
         if names:
             imports.append(f"from qcore.params import {', '.join(names)}")
@@ -183,7 +189,12 @@ class _Case:
         lines.append(f'q = IntRange({self.q.qmin}, {self.q.qmax}, np.dtype("{self.q.dtype}"))')
         if one.observer is None:
             lo, hi = literal(self.stats.lo), literal(self.stats.hi)
-            lines.append(f"stats = Stats({lo}, {hi}, {self.stats.count})")
+            more = ""
+            if one.counted:
+                values = ", ".join(map(literal, self.groups))
+                lines.append(f"values = Distribution.of([{values}])")
+                more = ", values"
+            lines.append(f"stats = Stats({lo}, {hi}, {self.stats.count}{more})")
         else:
             lines += [
                 "state = observer.start()",
@@ -228,7 +239,10 @@ def _run(
 
 def _case(one: _Subject, q: IntRange, found: list[np.ndarray]) -> _Case:
     if one.observer is None:
-        return _Case(one, q, found, stats_of(found))
+        stats = stats_of(found)
+        if one.counted:
+            stats = dataclasses.replace(stats, extra=Distribution.of(found))
+        return _Case(one, q, found, stats)
     state = one.observer.start()
     state.update(found[0].copy(), *extremes(found[0]))
     return _Case(one, q, found, state.stats())
@@ -371,8 +385,7 @@ def _by_itself(case: _Case, params: Affine) -> None:
         return
     orders = [*([g] for g in range(many)), list(range(many))[::-1]]
     for order in orders:
-        part = Stats(stats.lo[order], stats.hi[order], stats.count)
-        got = _call(case, part)
+        got = _call(case, stats.take(order))
         if not (
             np.array_equal(got.scale, params.scale[order])
             and np.array_equal(got.zero_point, params.zero_point[order])
@@ -384,7 +397,7 @@ def _by_itself(case: _Case, params: Affine) -> None:
                 "np.array_equal(other.scale, params.scale[order]) and "
                 "np.array_equal(other.zero_point, params.zero_point[order])",
                 f"order = {order}",
-                "other = scheme.choose(Stats(stats.lo[order], stats.hi[order], stats.count), q)",
+                "other = scheme.choose(stats.take(order), q)",
             )  # fmt: skip
     case.about.done.held("groups")
 

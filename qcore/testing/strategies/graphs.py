@@ -20,11 +20,12 @@ from qcore.errors import QcoreError
 from qcore.quantize import Quantized, quantize
 from qcore.recipe import Recipe
 from qcore.testing import graphs
-from qcore.testing.build import Builder
+from qcore.testing.build import Builder, options
 from qcore.testing.strategies.recipes import recipes
 from qcore.testing.strategies.source import Size, Source
 
-BODIES = ("RELU", "ABS", "TANH", "NEG")
+BODIES = ("RELU", "ABS", "NEG", "RELU6")  # exact in float as well
+CALLS = ("IF", "WHILE", "CALL_ONCE")
 
 
 class RandomState(Source):
@@ -51,7 +52,7 @@ def float_models(
 
     operators: the names to choose from, by default all that `qcore.testing.graphs` knows.
     ranges: computed tensors carry min and max, so that `Calibration.from_model` has a calibration.
-    several: some have more than one subgraph, behind signatures or called by IF.
+    several: some have more than one subgraph, behind signatures or called by one of CALLS.
     Shrinks toward one subgraph of one operator, nothing odd about it.
     """
     made = _models(operators, most, several)
@@ -77,9 +78,14 @@ def _models(draw: st.DrawFn, operators: Sequence[str] | None, most: int, several
             model = _share(model)
         signatures = (_signature(model, i) for i in range(len(parts)))
         model = model.replace(signature_defs=tuple(signatures))
-    elif several and draw(st.booleans()):
+    elif several and (call := draw(st.sampled_from((None, *CALLS)))):
         bodies = st.lists(st.sampled_from(BODIES), min_size=1, max_size=2)
-        model = _branching(model, draw(bodies), draw(bodies))
+        if call == "IF":
+            model = _branching(model, draw(bodies), draw(bodies))
+        elif call == "WHILE":
+            model = looping(model, draw(bodies), draw(st.integers(0, 3)))
+        else:
+            model = remembering(model)
     return model
 
 
@@ -107,35 +113,108 @@ def _branching(main: ts.Model, *bodies: Sequence[str]) -> ts.Model:
 
     bodies: the unary operators of the two branches.
     """
-    graph = main.subgraphs[0]
-    floats = [t for t in graph.outputs if graph.tensors[t].type == ts.TensorType.FLOAT32]
-    if not floats:
+    more = _More(main)
+    if more.last is None:
         return main
-    x = graph.tensors[floats[-1]]
-    shape = x.shape or ()
+    x = more.tensors[more.last]
     branches = []
     for number, operators in enumerate(bodies):
         body = Builder()
-        at = body.input(shape, f"branch{number}_in", range=_range(x))
-        for operator in operators:
-            name = f"branch{number}_{at}"
-            at = body.op(operator, [at], shape, range=(-1.0, 2.0), names=[name])
-        branches.append(body.model([at]))
-    condition, chosen = len(graph.tensors), len(graph.tensors) + 1
-    branch = ts.Operator(
-        code=ts.OperatorCode.of("IF"),
-        inputs=(condition, floats[-1]),
-        outputs=(chosen,),
-        options=ts.Options("IfOptions", then_subgraph_index=1, else_subgraph_index=2),
-    )
+        at = body.input(x.shape or (), f"branch{number}_in", range=_range(x))
+        branches.append(body.model([_chain(body, at, operators)]))
     flag = ts.Tensor(shape=(), type=ts.TensorType.BOOL, name="condition", has_rank=True)
-    graph = graph.replace(
-        tensors=(*graph.tensors, flag, x.replace(name="chosen", buffer=0)),
-        inputs=(*graph.inputs, condition),
-        outputs=(*graph.outputs, chosen),
-        operators=(*graph.operators, branch),
-    )
-    return together(main.replace(subgraphs=(graph,)), *branches)
+    condition, chosen = more.tensor(flag), more.tensor(x.replace(name="chosen", buffer=0))
+    more.op("IF", (condition, more.last), (chosen,), then_subgraph_index=1, else_subgraph_index=2)
+    return together(more.model((condition,), (chosen,)), *branches)
+
+
+def looping(main: ts.Model, operators: Sequence[str], times: int) -> ts.Model:
+    """A graph whose last output goes through unary operators in a WHILE, `times` times."""
+    more = _More(main)
+    if more.last is None:
+        return main
+    x = more.tensors[more.last]
+    test, body = Builder(), Builder()
+    both = tuple(enumerate((test, body)))
+    counts = [b.input((1,), f"count{i}", dtype="INT32") for i, b in both]
+    inside = [b.input(x.shape or (), f"loop{i}", range=_range(x)) for i, b in both]
+    again = test.op("LESS", [counts[0], np.array([times], np.int32)], (1,), dtype="BOOL")
+    one = np.array([1], np.int32)
+    counted = body.op("ADD", [counts[1], one], (1,), dtype="INT32", names=["counted"])
+    step = _chain(body, inside[1], operators)
+    number = ts.Tensor(shape=(1,), type=ts.TensorType.INT32, name="count")
+    start = more.constant(number.replace(name="start"), np.zeros(1, np.int32))
+    ends = more.tensor(number), more.tensor(x.replace(name="looped", buffer=0))
+    more.op("WHILE", (start, more.last), ends, cond_subgraph_index=1, body_subgraph_index=2)
+    return together(more.model((), ends[1:]), test.model([again]), body.model([counted, step]))
+
+
+def remembering(main: ts.Model) -> ts.Model:
+    """A graph that adds its last output to a variable, which is 0 before the first sample."""
+    more = _More(main)
+    if more.last is None:
+        return main
+    x = more.tensors[more.last]
+    names: Any = {"container": "", "shared_name": "memory"}
+    init = Builder()
+    handle = init.op("VAR_HANDLE", [], (), dtype="RESOURCE", names=["handle0"], **names)
+    init.op("ASSIGN_VARIABLE", [handle, init.const(np.zeros(x.shape or (), np.float32), "zeros")])
+    kept = more.tensor(ts.Tensor(shape=(), type=ts.TensorType.RESOURCE, name="handle"))
+    before, after = (more.tensor(x.replace(name=n, buffer=0)) for n in ("before", "after"))
+    more.op("CALL_ONCE", (), (), init_subgraph_index=1)
+    more.op("VAR_HANDLE", (), (kept,), **names)
+    more.op("READ_VARIABLE", (kept,), (before,))
+    more.op("ADD", (more.last, before), (after,))
+    more.op("ASSIGN_VARIABLE", (kept, after), ())
+    return together(more.model((), (after,)), init.model([]))
+
+
+def _chain(b: Builder, at: int, operators: Sequence[str]) -> int:
+    """Unary operators one after another; the last one's output."""
+    shape = b.tensors[at].shape or ()
+    for operator in operators:
+        name = f"{b.tensors[b.inputs[-1]].name}_{at}"
+        at = b.op(operator, [at], shape, range=(-1.0, 2.0), names=[name])
+    return at
+
+
+class _More:
+    """A model's only subgraph, to which something is added. last: its last float output."""
+
+    def __init__(self, model: ts.Model):
+        self._model, graph = model, model.subgraphs[0]
+        self.tensors, self._operators = list(graph.tensors), list(graph.operators)
+        self._buffers = list(model.buffers)
+        floats = [t for t in graph.outputs if self.tensors[t].type == ts.TensorType.FLOAT32]
+        self.last = floats[-1] if floats else None
+
+    def tensor(self, tensor: ts.Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def constant(self, tensor: ts.Tensor, values: np.ndarray) -> int:
+        self._buffers.append(ts.Buffer(values))
+        return self.tensor(tensor.replace(buffer=len(self._buffers) - 1))
+
+    def op(
+        self, operator: str, inputs: Sequence[int], outputs: Sequence[int], **fields: Any
+    ) -> None:
+        code = ts.OperatorCode.of(operator)
+        made = options(operator, **fields)
+        self._operators.append(
+            ts.Operator(code=code, inputs=tuple(inputs), outputs=tuple(outputs), options=made)
+        )
+
+    def model(self, inputs: Sequence[int], outputs: Sequence[int]) -> ts.Model:
+        """The model with further inputs and outputs."""
+        graph = self._model.subgraphs[0]
+        graph = graph.replace(
+            tensors=tuple(self.tensors),
+            operators=tuple(self._operators),
+            inputs=(*graph.inputs, *inputs),
+            outputs=(*graph.outputs, *outputs),
+        )
+        return self._model.replace(subgraphs=(graph,), buffers=tuple(self._buffers))
 
 
 def _range(tensor: ts.Tensor) -> tuple[float, float] | None:

@@ -1,0 +1,1 @@
+"""Mutation check of our tests: `python -m tests.mutation` (docs/mutation.md)."""
