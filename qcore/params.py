@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from qcore.errors import BadStatistics
 
 
 class TensorKey(NamedTuple):
@@ -93,11 +97,71 @@ class Affine:
 
 
 @dataclass(frozen=True, eq=False)
+class Distribution:
+    """How the values of groups are distributed: counts[g, i] lie in [low[g, i], high[g, i]].
+
+    low, high: (G, B) float64, real units, ascending along a row; one array, not two, where every
+    value is known by itself.  counts: (G, B), 0 where a row is shorter than another.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    counts: np.ndarray
+
+    def __post_init__(self) -> None:
+        for array in (self.low, self.high, self.counts):
+            array.setflags(write=False)
+
+    @classmethod
+    def of(cls, groups: Sequence[np.ndarray]) -> Distribution:
+        """Of groups whose values are all given; any sizes, any shapes."""
+        size = max((np.size(values) for values in groups), default=0)
+        low, counts = np.zeros((len(groups), size)), np.zeros((len(groups), size), np.int64)
+        for row, known, values in zip(low, counts, groups, strict=True):
+            row[: np.size(values)] = np.sort(np.asarray(values, np.float64), axis=None)
+            row[np.size(values) :] = row[np.size(values) - 1] if np.size(values) else 0.0
+            known[: np.size(values)] = 1
+        return cls(low, low, counts)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value is known by itself."""
+        return self.low is self.high
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The middle of each interval, (G, B); the value itself where it is known."""
+        return self.low if self.exact else (self.low + self.high) / 2
+
+    @property
+    def away(self) -> np.ndarray:
+        """(G, B) bool: intervals that do not touch 0, whose values are surely not zeros."""
+        return (self.low > 0) | (self.high < 0)
+
+    def magnitudes(self) -> Distribution:
+        """The distribution of |x|."""
+        outer = np.maximum(np.abs(self.low), np.abs(self.high))
+        order = np.argsort(outer, axis=1, kind="stable")
+        high = np.take_along_axis(outer, order, 1)
+        counts = np.take_along_axis(self.counts, order, 1)
+        if self.exact:
+            return Distribution(high, high, counts)
+        inner = np.maximum(np.maximum(self.low, -self.high), 0.0)
+        return Distribution(np.take_along_axis(inner, order, 1), high, counts)
+
+    def take(self, groups: Any) -> Distribution:
+        """That of some groups: an index, slice or list of them."""
+        low = self.low[groups]
+        return Distribution(low, low if self.exact else self.high[groups], self.counts[groups])
+
+
+@dataclass(frozen=True, eq=False)
 class Stats:
     """What is known of groups of values, and all that a scheme may see.
 
     lo, hi: (G,) float64, the range in real units.  count: values seen in each group.
-    extra: further statistics by name (for instance a histogram), as the observer left them.
+    extra: what else is known: a Distribution, or what an observer left, such as its `Histogram`;
+    `distribution` reads both.
     """
 
     lo: np.ndarray
@@ -119,11 +183,38 @@ class Stats:
     def groups(self) -> int:
         return int(self.lo.size)
 
+    def distribution(self) -> Distribution:
+        """How the values of each group are distributed, within [lo, hi].
+
+        Raises BadStatistics where nothing but the range is known.
+        """
+        if isinstance(self.extra, Distribution):
+            return self.extra
+        made = getattr(self.extra, "distribution", None)
+        if made is None:
+            raise BadStatistics(
+                "a histogram is needed and only the range is known; calibrate with the observer "
+                "'histogram'"
+            )
+        found = made()
+        ends = self.lo[:, None], self.hi[:, None]
+        return Distribution(np.clip(found.low, *ends), np.clip(found.high, *ends), found.counts)
+
+    def take(self, groups: Any) -> Stats:
+        """Those of some groups: a slice or list of them."""
+        extra = self.extra.take(groups) if isinstance(self.extra, Distribution) else self.extra
+        return Stats(self.lo[groups], self.hi[groups], self.count, extra)
+
     def union(self, other: Stats) -> Stats:
-        """The smallest range that holds both; counts add, other statistics are dropped."""
-        return Stats(
-            np.minimum(self.lo, other.lo), np.maximum(self.hi, other.hi), self.count + other.count
-        )
+        """The smallest range that holds both; counts add, histograms are joined.
+
+        What else is known is dropped where one side does not have it.
+        """
+        extra = None
+        if type(self.extra) is type(other.extra) and hasattr(self.extra, "union"):
+            extra = self.extra.union(other.extra)
+        lo, hi = np.minimum(self.lo, other.lo), np.maximum(self.hi, other.hi)
+        return Stats(lo, hi, self.count + other.count, extra)
 
     def to_json(self) -> dict[str, Any]:
         """lo, hi and count; further statistics are their observer's to save."""

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qcore import textfiles
 from qcore.deviations import DEVIATIONS
 from qcore.errors import BadRecipe
 from qcore.granularity import Granularity
 from qcore.rounding import Rounding
-from qcore.schemes.base import Scheme
+from qcore.schemes import Scheme
+
+if TYPE_CHECKING:
+    from qcore.observers import Observer
 
 MODES = ("static", "dynamic", "weight_only", "float16", "float")
 DIALECTS = ("mlir", "legacy")
@@ -137,6 +140,8 @@ class Recipe:
     input_type, output_type: what the graph's inputs and outputs shall be ("float32" leaves a
         QUANTIZE or DEQUANTIZE there), None to follow the plan.
     deviations: by key, whether to depart from the converter (see `qcore.deviations`).
+    observer: what samples are observed with, as a value or as a recipe file writes it; None: min
+        and max, or histograms where a scheme needs them.
     """
 
     name: str
@@ -145,8 +150,13 @@ class Recipe:
     input_type: str = "float32"
     output_type: str = "float32"
     deviations: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    observer: Observer | None = None
 
     def __post_init__(self) -> None:
+        if self.observer is not None:
+            from qcore.observers import find
+
+            object.__setattr__(self, "observer", find(self.observer))
         object.__setattr__(self, "rules", tuple(self.rules))
         if not isinstance(self.name, str):
             raise BadRecipe(f"a recipe's name is {self.name!r}; give a text")
@@ -213,6 +223,8 @@ class Recipe:
                     value = getattr(rule, key)
                     if value is not None:
                         found[key] = value
+        if "scheme" in found:
+            found["scheme"] = found["scheme"].placed(role, found.get("dtype"))
         return Setting(**found)
 
     def deviates(self, key: str) -> bool:
@@ -232,11 +244,13 @@ class Recipe:
         return dataclasses.replace(self, deviations={key: key in kept for key in DEVIATIONS})
 
     def to_json(self) -> dict[str, Any]:
+        observer = {} if self.observer is None else {"observer": self.observer.to_json()}
         return {
             "name": self.name,
             "dialect": self.dialect,
             "input_type": self.input_type,
             "output_type": self.output_type,
+            **observer,
             "deviations": dict(self.deviations),
             "rule": [rule.to_json() for rule in self.rules],
         }

@@ -83,6 +83,7 @@ class Observer(Plug):
 
     ordered: the result depends on the order of the samples (never on the workers); such an observer
     sees one summary of each sample: its state has `append(lo, hi, count)`.
+    histograms: whether `Stats.distribution()` of its states is more than a range.
     nonfinite: what to do with NaN and infinity: "error", or "tflite" (skip NaN, keep infinity).
     runtime, path, kernel_threads: what this observer needs to keep its promise; None: as asked.
     """
@@ -90,6 +91,7 @@ class Observer(Plug):
     family: ClassVar[str] = "observer"
     state: ClassVar[type[State]]
     ordered: ClassVar[bool] = False
+    histograms: ClassVar[bool] = False
     nonfinite: ClassVar[str] = "error"
     runtime: ClassVar[str | None] = None
     path: ClassVar[str | None] = None

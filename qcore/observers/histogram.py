@@ -10,14 +10,14 @@ therefore merging is associative, commutative, and equal to one pass.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from qcore.errors import BadInput
 from qcore.observers.base import Observer, State, group
-from qcore.params import Stats
+from qcore.params import Distribution, Stats
 
 BITS = 24  # float32 significand: no bin is finer than the step at the largest magnitude
 FINEST = -149 - BITS  # exponent of an all-zero tensor
@@ -48,11 +48,13 @@ class Histogram:
     """counts[i] values lie in [first + i, first + i + 1) * 2**exponent.
 
     counts: (B,) int64, the first and last not zero; edges: (B + 1,) float64, exact.
+    bins: how many there may be at most when it is joined with another.
     """
 
     exponent: int
     first: int
     counts: np.ndarray
+    bins: int = 2048
 
     @property
     def width(self) -> float:
@@ -73,7 +75,7 @@ class Histogram:
         first = int(numbers[0])
         counts = np.zeros(int(numbers[-1]) - first + 1, np.int64)
         np.add.at(counts, numbers - first, self.counts)
-        return Histogram(exponent, first, counts)
+        return Histogram(exponent, first, counts, self.bins)
 
     def add(self, other: Histogram) -> Histogram:
         """Both counts in one histogram; both at the same exponent."""
@@ -82,7 +84,23 @@ class Histogram:
         counts = np.zeros(last - first, np.int64)
         for part in (self, other):
             counts[part.first - first : part.first - first + part.counts.size] += part.counts
-        return Histogram(self.exponent, first, counts)
+        return Histogram(self.exponent, first, counts, self.bins)
+
+    def union(self, other: Histogram) -> Histogram:
+        """The histogram that an observer of both makes, of at most the larger `bins`."""
+        exponent, bins = max(self.exponent, other.exponent), max(self.bins, other.bins)
+        parts = [part.coarser(exponent) for part in (self, other)]
+        while True:
+            found = parts[0].add(parts[1])
+            if found.counts.size <= bins:
+                return replace(found, bins=bins)
+            exponent += 1
+            parts = [part.coarser(exponent) for part in parts]
+
+    def distribution(self) -> Distribution:
+        """The one group that it is."""
+        edges = self.edges[None]
+        return Distribution(edges[:, :-1], edges[:, 1:], self.counts[None])
 
 
 def count_values(values: np.ndarray, lo: float, hi: float, exponent: int) -> Histogram:
@@ -143,7 +161,8 @@ class HistogramState(State):
         return out
 
     def stats(self) -> Stats:
-        return Stats(group(self.lo), group(self.hi), self.count, self.histogram)
+        made = None if self.histogram is None else replace(self.histogram, bins=self.bins)
+        return Stats(group(self.lo), group(self.hi), self.count, made)
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
@@ -190,6 +209,7 @@ class HistogramObserver(Observer):
 
     key: ClassVar[str] = "histogram"
     state: ClassVar[type[State]] = HistogramState
+    histograms: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.bins < 2:

@@ -6,17 +6,45 @@ import importlib
 from typing import Any
 
 import tflite_schema as ts
+from kernels.opspec import Role
 from qcore.errors import NotCalibrated
 from qcore.graph import Graph, graphs
 from qcore.plan.values import Form, Plan, Step, SubgraphPlan
 from qcore.recipe import Recipe
+from qcore.schemes.base import Scheme
 
-__all__ = ["Form", "Plan", "Step", "SubgraphPlan", "needs_calibration", "plan"]
+__all__ = [
+    "Form", "Plan", "Step", "SubgraphPlan", "needs_calibration", "needs_histograms", "plan",
+]  # fmt: skip
 
 
 def needs_calibration(model: ts.Model, recipe: Recipe) -> bool:
     """Whether any operator is to be computed in integers, so that ranges are needed."""
     return any(_has_static(graph, recipe) for graph in graphs(model))
+
+
+def needs_histograms(model: ts.Model, recipe: Recipe) -> Scheme | None:
+    """The first scheme of an activation to be computed in integers that needs histograms."""
+    from qcore.plan import common
+
+    for graph in graphs(model):
+        found = [common.activation_setting(recipe, graph.name(t)) for t in graph.inputs]
+        for i, op in enumerate(graph.operators):
+            if recipe.mode(op.name, graph.output_names(i)) != "static":
+                continue
+            inputs = [p for p, t in enumerate(op.inputs) if _observed(graph, i, p, t)]
+            found += [common.setting(graph, recipe, i, p) for p in inputs]
+            found += [common.output_setting(graph, recipe, i, p) for p in range(len(op.outputs))]
+        for setting in found:
+            if setting.scheme is not None and setting.scheme.needs == "histogram":
+                return setting.scheme
+    return None
+
+
+def _observed(graph: Graph, operator: int, position: int, tensor: int) -> bool:
+    """Whether an input of an operator is a float tensor that calibration sees."""
+    weight = graph.role(operator, position) in (Role.WEIGHT, Role.BIAS)
+    return graph.is_float(tensor) and not graph.is_constant(tensor) and not weight
 
 
 def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:

@@ -8,14 +8,16 @@ from math import prod
 import numpy as np
 
 import tflite_schema as ts
-from kernels import ranges, reductions
+from kernels import ranges, reductions, scales
+from kernels.errors import KernelError
 from kernels.opspec import Role
 from kernels.ranges import IntRange
 from kernels.threads import MOST, cores, in_order
-from qcore.errors import BadRecipe, BadStatistics
+from qcore.errors import BadRecipe, BadStatistics, QcoreError, failure
 from qcore.granularity import Granularity
 from qcore.graph import Graph
 from qcore.params import Affine, Stats
+from qcore.plan import distribution
 from qcore.plan.values import Form, Step, SubgraphPlan
 from qcore.recipe import Recipe, Setting
 from qcore.schemes.base import Scheme
@@ -104,12 +106,80 @@ def choose(scheme: Scheme, stats: Stats, q: IntRange, what: str, axis: int | Non
     stored; scales that are infinite or denormal pass, since TFLite's converter writes them too
     (`degenerate` remarks on them).
     """
+    _check_range(stats, what)
+    if scheme.needs == "histogram" and stats.extra is None:
+        raise BadStatistics(
+            f"scheme {scheme.key!r} needs the histogram of {what}, of which only the range is "
+            "known; calibrate with the observer 'histogram'"
+        )
+    params = _chosen(scheme, stats, q, what)
+    _check_params(scheme, stats, q, what, params)
+    return Affine(params.scale, params.zero_point, axis)
+
+
+def _chosen(scheme: Scheme, stats: Stats, q: IntRange, what: str) -> Affine:
+    """What the scheme gives. Raises BadStatistics where a user's own fails, or gives no Affine."""
+    try:
+        params = scheme.choose(stats, q)
+    except (QcoreError, KernelError, MemoryError):
+        raise
+    except Exception as error:
+        if type(scheme).__module__.startswith("qcore."):
+            raise  # a defect of ours, which is to be seen
+        raise BadStatistics(
+            f"scheme {scheme.key!r} failed on {what} with {failure(error)}; mend it"
+        ) from error
+    if not isinstance(params, Affine):
+        raise BadStatistics(
+            f"scheme {scheme.key!r} gave a {type(params).__name__} for {what}; it must give an "
+            "Affine"
+        )
+    return params
+
+
+def choose_constant(
+    graph: Graph,
+    tensor: int,
+    scheme: Scheme,
+    stats: Stats,
+    q: IntRange,
+    axis: int | None = None,
+    block: int = 0,
+) -> Affine:
+    """`choose` for a constant, whose values are read again where the scheme needs their histogram.
+
+    stats: its ranges, by the slices of an axis, or of blocks of its rows (the result has axis 0).
+    """
+    what = f"constant {graph.name(tensor)!r}"
+    if scheme.needs == "range":
+        return choose(scheme, stats, q, what, axis)
+    record = graph.tensors[tensor]
+    key = (record.buffer, record.shape, axis, block, scheme, q)
+    found = graph.ranges.get(key)
+    if found is None:
+        _check_range(stats, what)
+        values = graph.constant(tensor)
+        assert values is not None
+        if block:
+            values = values.reshape(-1, block)
+        parts = distribution.parts(values, axis, stats)
+        made = list(in_order(lambda part: choose(scheme, part, q, what), parts, min(cores(), 4)))
+        scale = np.concatenate([m.scale for m in made])
+        zero_point = np.concatenate([m.zero_point for m in made])
+        found = graph.ranges[key] = Affine(scale, zero_point, axis)
+    assert isinstance(found, Affine)
+    return found
+
+
+def _check_range(stats: Stats, what: str) -> None:
     if not (np.isfinite(stats.lo) & np.isfinite(stats.hi) & (stats.lo <= stats.hi)).all():
         raise BadStatistics(
             f"{what} has the range [{stats.lo.min()}, {stats.hi.max()}], which no scale can stand "
             "for; look for NaN or infinity in the model or the samples"
         )
-    params = scheme.choose(stats, q)
+
+
+def _check_params(scheme: Scheme, stats: Stats, q: IntRange, what: str, params: Affine) -> None:
     if params.groups != stats.groups:
         raise BadStatistics(
             f"scheme {scheme.key!r} made {params.groups} scales for the {stats.groups} groups of "
@@ -133,7 +203,6 @@ def choose(scheme: Scheme, stats: Stats, q: IntRange, what: str, axis: int | Non
         raise BadStatistics(
             f"scheme {scheme.key!r} made the zero point {worst} for {what}; it must be in {q}"
         )
-    return Affine(params.scale, params.zero_point, axis)
 
 
 def stats_of(graph: Graph, tensor: int, axis: int | None) -> Stats:
@@ -206,11 +275,15 @@ def constant_form(
     values = graph.constant(tensor)
     assert values is not None, f"{what} has no data"
     by = axis_of(found.granularity, axis, values, what)
-    if stats is None:
-        stats = stats_of(graph, tensor, by)
+    own = stats_of(graph, tensor, by)
+    stats = own if stats is None else stats
     if q is None:
-        q = int_range(found.dtype, found.scheme.symmetric, what)
-    params = choose(found.scheme, stats, q, what, by)
+        q = int_range(found.dtype, found.scheme.takes_narrow, what)
+    if found.scheme.needs == "range":
+        params = choose(found.scheme, stats, q, what, by)
+    else:
+        params = choose_constant(graph, tensor, found.scheme, own, q, by)
+        params = _widened(params, own, stats, q)
     notes = [degenerate(stats, params)]
     if found.granularity is not None and found.granularity.kind == "blockwise":
         whole = "per tensor" if by is None else "per channel"
@@ -226,6 +299,13 @@ def constant_form(
         note="; ".join(filter(None, notes)) or None,
         saturated=saturation(values, stats, params, q),
     )
+
+
+def _widened(params: Affine, own: Stats, stats: Stats, q: IntRange) -> Affine:
+    """Scales of the range `stats` where it is not the constant's own: a bias has asked for it."""
+    other = (stats.lo != own.lo) | (stats.hi != own.hi)
+    wide = scales.symmetric_legacy(np.maximum(-stats.lo, stats.hi), q)
+    return replace(params, scale=np.where(other, wide, params.scale))
 
 
 def mended(params: Affine, q: IntRange) -> tuple[Affine, str | None]:
@@ -312,7 +392,7 @@ def check_weights(graph: Graph, recipe: Recipe, part: SubgraphPlan) -> None:
 def saturation(values: np.ndarray, stats: Stats, params: Affine, q: IntRange) -> int:
     """How many values of a constant lie beyond the ends of the integer range by half a step.
 
-    A pass over the values is made only where the range says that there are any.
+    A pass over the values is made only where the range says that there are any, in slices.
     """
     scale, zero_point = params.scale.astype(np.float64), params.zero_point
     with np.errstate(over="ignore", invalid="ignore"):
@@ -320,9 +400,23 @@ def saturation(values: np.ndarray, stats: Stats, params: Affine, q: IntRange) ->
         high = (q.qmax + 0.5 - zero_point) * scale
         if ((stats.lo >= low) & (stats.hi <= high)).all():
             return 0
-    low_at, _ = Affine(low, zero_point, params.axis).along(values.ndim)
-    high_at, _ = Affine(high, zero_point, params.axis).along(values.ndim)
-    return int(np.count_nonzero((values < low_at) | (values > high_at)))
+    low, high = low.astype(np.float32), high.astype(np.float32)
+    if params.axis is None or values.ndim == 0:
+        shape = (values.size, 1, 1)
+    else:
+        before, after = values.shape[: params.axis], values.shape[params.axis + 1 :]
+        shape = (prod(before), values.shape[params.axis], prod(after))
+    values = values.reshape(shape)
+    along = 0 if shape[0] > 1 else 1
+    step = max(1, shape[along] * STATS_BYTES // max(1, values.nbytes))
+    found = 0
+    for start in range(0, shape[along], step):
+        span = slice(start, start + step)
+        part = values[span] if along == 0 else values[:, span]
+        low_at, high_at = (e[span if along else ...].reshape(1, -1, 1) for e in (low, high))
+        found += int(np.count_nonzero((part < low_at) | (part > high_at)))
+        ts.release(part)
+    return found
 
 
 def degenerate(stats: Stats, params: Affine | None = None) -> str | None:

@@ -230,7 +230,7 @@ class _Weights:
         assert values is not None
         stats = common.constant_stats(values.reshape(-1, block), 0)
         q = common.int_range(found.dtype, True, what)
-        scale = common.choose(found.scheme, stats, q, what, 0).scale
+        scale = common.choose_constant(self.graph, tensor, found.scheme, stats, q, 0, block).scale
         stored = np.clip(scale, SMALLEST_FLOAT16, FLOAT16_MAX).astype(np.float16)
         zero = np.zeros(scale.size, np.int64)
         notes = [BLOCK_REMARKS.get(operator), common.degenerate(stats)]
@@ -306,6 +306,8 @@ class _Weights:
             return f"{spec.name} has no hybrid kernel for {form.dtype}"
         if form.params.zero_point.any():
             return "the hybrid kernel takes zero point 0 only"
+        if form.range is not None and not form.range.narrow:
+            return f"the hybrid kernel misreads {form.range.qmin}"
         if spec.name in PER_CHANNEL_ONLY and form.params.axis is None:
             return "the hybrid kernel needs a scale for each channel"
         if form.params.block:

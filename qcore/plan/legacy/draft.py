@@ -79,7 +79,7 @@ class Draft:
         what = f"tensor {self.graph.name(t)!r}"
         if found.scheme is None:
             raise BadRecipe(f"no rule gives {what} a scheme; add one for its operand")
-        q = common.int_range(dtype, found.scheme.symmetric, what)
+        q = common.int_range(dtype, found.scheme.takes_narrow, what)
         params, note = common.choose(found.scheme, stats, q, what), common.degenerate(stats)
         params, mended = self.mended(params, q)
         note = "; ".join(n for n in (note, mended) if n) or None

@@ -92,7 +92,7 @@ def _on_range(form: Form, wanted: str, end: str) -> Form:
     """The end form on the tensor's own range."""
     assert form.stats is not None
     scheme = Symmetric("legacy") if wanted == "int16" else MinMax("legacy")
-    q = common.int_range(wanted, scheme.symmetric, end)
+    q = common.int_range(wanted, scheme.takes_narrow, end)
     params = common.choose(scheme, form.stats, q, f"{end} tensor {form.tensor}")
     return Form(form.tensor, wanted, params, rule=f"{end} type", stats=form.stats)
 

@@ -16,6 +16,7 @@ from kernels.opspec import OpSpec, Role, Tie
 from qcore.errors import CannotQuantize
 from qcore.params import Stats
 from qcore.plan import common
+from qcore.recipe import Setting
 
 if TYPE_CHECKING:
     from qcore.plan.legacy.draft import Draft
@@ -58,10 +59,27 @@ def guarded_ranges(draft: Draft) -> dict[Key, tuple[Stats, bool]]:
             first.check(draft, i, t, bias.size)
         key = range_key(t, axis, values)
         stats, raised = found.get(key) or (common.stats_of(graph, t, axis), False)
-        dtype = common.setting(graph, draft.recipe, i, weight_at).dtype
-        guarded = stats if step is None else _guard(stats, bias, step, _qmax(dtype))
+        setting = common.setting(graph, draft.recipe, i, weight_at)
+        guarded = stats
+        if step is not None:
+            kept = _kept(draft, t, axis, stats, setting)
+            guarded = _guard(stats, kept, bias, step, _qmax(setting.dtype))
         found[key] = guarded, raised or guarded is not stats
     return found
+
+
+def _kept(draft: Draft, t: int, axis: int | None, stats: Stats, setting: Setting) -> np.ndarray:
+    """The largest magnitude of each group that has an integer: less than all by a scheme that
+    clips."""
+    magnitude = np.maximum(np.abs(stats.lo), np.abs(stats.hi))
+    scheme = setting.scheme
+    if scheme is not None and scheme.needs != "range":
+        own = common.stats_of(draft.graph, t, axis)
+        q = common.int_range(setting.dtype, scheme.takes_narrow, "a weight")
+        params = common.choose_constant(draft.graph, t, scheme, own, q, axis)
+        raised = (stats.lo != own.lo) | (stats.hi != own.hi)
+        magnitude = np.where(raised, magnitude, params.scale.astype(np.float64) * q.qmax)
+    return magnitude.astype(np.float32)
 
 
 def _axis(draft: Draft, i: int, position: int, spec: OpSpec) -> int | None:
@@ -128,14 +146,21 @@ def _input_step(draft: Draft, i: int, dtype: str) -> float | None:
     found = common.setting(graph, draft.recipe, i, spec.data)
     if stats is None or found.scheme is None:
         return None
+    if values is not None and found.scheme.needs != "range":
+        q = common.int_range(dtype, found.scheme.takes_narrow, "a constant")
+        return float(common.choose_constant(graph, t, found.scheme, stats, q).scale[0])
     form = draft.parameters(t, dtype, found, stats)
     assert form.params is not None
     return float(form.params.scale[0])
 
 
-def _guard(stats: Stats, bias: np.ndarray, input_scale: float, qmax: int) -> Stats:
-    """The range after the guard; its formula counts in steps of an eighth bit, hence the factor."""
-    magnitude = np.maximum(np.abs(stats.lo), np.abs(stats.hi)).astype(np.float32)
+def _guard(
+    stats: Stats, magnitude: np.ndarray, bias: np.ndarray, input_scale: float, qmax: int
+) -> Stats:
+    """The range after the guard; its formula counts in steps of an eighth bit, hence the factor.
+
+    magnitude: the largest of each group that has an integer, float32.
+    """
     per_tensor = stats.groups == 1
     if not per_tensor and bias.size != stats.groups:
         return stats

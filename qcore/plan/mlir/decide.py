@@ -117,7 +117,8 @@ class Decision:
         if operator in problem.copies:
             return "between two ranges of one value"
         if mode != "static":
-            first = graph.operators[operator].outputs[0]
+            # ASSIGN_VARIABLE has no output.
+            first = next(iter(graph.operators[operator].outputs), -1)
             return problem.beyond.get(first, f"the recipe says {mode}")
         spec = problem.specs[operator]
         if spec is None or not spec.mlir:

@@ -159,7 +159,7 @@ class Problem:
         what = f"tensor {self.graph.name(tensor)!r}"
         if found.scheme is None or found.dtype is None:
             raise BadRecipe(f"no rule gives {what} a scheme and a dtype; add one for activations")
-        q = common.int_range(found.dtype, found.scheme.symmetric, what)
+        q = common.int_range(found.dtype, found.scheme.takes_narrow, what)
         params = common.choose(found.scheme, stats, q, what)
         return Grid(found.dtype, params, found.scheme.key, stats)
 

@@ -95,5 +95,5 @@ def _grid(problem: Problem, operand: Operand, tensor: int, stats: Stats) -> Grid
     scheme = found.scheme
     if isinstance(scheme, MinMax):
         scheme = replace(scheme, widen="none")
-    q = common.int_range(dtype, scheme.symmetric, what)
+    q = common.int_range(dtype, scheme.takes_narrow, what)
     return Grid(dtype, common.choose(scheme, stats, q, what), scheme.key, stats)

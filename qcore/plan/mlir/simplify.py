@@ -204,9 +204,11 @@ def _without(
     subgraphs = list(graph.model.subgraphs)
     subgraphs[graph.subgraph] = source
     model = graph.model.replace(subgraphs=tuple(subgraphs))
+    smaller = Graph(model, graph.subgraph)
+    smaller.ranges.update(graph.ranges)  # constants are the same
     return replace(
         problem,
-        graph=Graph(model, graph.subgraph),
+        graph=smaller,
         ranges={**problem.ranges, **ranges},
         _grids={},
     )
