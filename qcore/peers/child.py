@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import queue
+import re
 import select
 import signal
 import subprocess
@@ -38,6 +39,8 @@ WATCH_SECONDS = 0.05
 GRACE_SECONDS = 5.0  # from the end of the pipe to the end of the process
 # As `python -m` would, but without the working folder, whose files are not for us to import.
 WORKER = "import sys; sys.path.remove(''); from qcore.peers import worker; worker.main()"
+# What TensorFlow logs of its start, which says nothing about its end.
+_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: ")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -79,6 +82,7 @@ def last_words(text: str) -> str:
     """The last line of `text` that a runtime, not Python's crash handler, printed."""
     before = text.split("Fatal Python error:")[0]
     lines = [line.strip() for line in before.splitlines() if line.strip()]
+    lines = [line for line in lines if not _CHATTER.match(line)]
     return lines[-1][-400:] if lines else ""
 
 

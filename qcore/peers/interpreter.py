@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from qcore.errors import BadInput, MissingExtra, RuntimeFailed
+from qcore.load import load
 
 RUNTIMES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert", "ai_edge_litert"),
@@ -50,12 +51,16 @@ def as_file(model: Any) -> Iterator[str]:
     """A path to the model: the given one, or a temporary file with its bytes.
 
     model: a path, bytes, a tflite_schema Model, or anything with `to_bytes()`. A Model that is what
-    a file holds needs no other.
+    a file holds needs no other; a Keras file or SavedModel folder is converted.
     """
+    from qcore.peers import converter
+
+    if isinstance(model, (str, os.PathLike)) and converter.takes(model):
+        model = load(model)
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
         if not path.is_file():
-            raise BadInput(f"no model file at {path}; check the path")
+            raise BadInput(f"{path}: there is no such file or folder; check the path")
         with _readable(str(path.resolve())) as name:
             yield name
         return
@@ -101,32 +106,14 @@ def _readable(path: str) -> Iterator[str]:
     yield path
 
 
-def read_model(model: Any) -> Any:
-    """The tflite_schema Model behind a path, bytes, Model or quantized result."""
-    import tflite_schema as ts
-
-    if isinstance(model, ts.Model):
-        return model
-    if isinstance(model, (str, os.PathLike)):
-        if not Path(model).is_file():
-            raise BadInput(f"no model file at {model}; check the path")
-    elif not isinstance(model, (bytes, bytearray, memoryview)) and not hasattr(model, "read"):
-        if not hasattr(model, "to_bytes") or isinstance(model, int):
-            raise BadInput(
-                f"a {type(model).__name__} is no model; give a path, bytes or a loaded model"
-            )
-        return ts.read(model.to_bytes())
-    return ts.read(model)
-
-
 class Session:
-    """One interpreter on one file. Only for use inside a child process.
+    """One interpreter on one file, by name or as bytes. Only for use inside a child process.
 
     Subgraphs other than the first are reached through the wrapper that the public Interpreter class
     itself uses (`_interpreter`), the same in ai-edge-litert and tensorflow.
     """
 
-    def __init__(self, file: str, runtime: str, path: str, threads: int, keep: bool):
+    def __init__(self, file: str | bytes, runtime: str, path: str, threads: int, keep: bool):
         module, package, _ = RUNTIMES[runtime]
         try:
             found = importlib.import_module(module)
@@ -137,7 +124,7 @@ class Session:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.interpreter = found.Interpreter(
-                model_path=file,
+                **{"model_path" if isinstance(file, str) else "model_content": file},
                 num_threads=threads,
                 experimental_op_resolver_type=getattr(found.OpResolverType, PATHS[path]),
                 experimental_preserve_all_tensors=keep,
@@ -184,6 +171,20 @@ class Session:
     def copy(self, subgraph: int, tensor: int) -> np.ndarray:
         return self._wrapper.GetTensor(tensor, subgraph)
 
+    def tensors(self, subgraph: int) -> dict[int, np.ndarray]:
+        """Every tensor of the subgraph that has values, copied; for sessions made with `keep`."""
+        kept: dict[int, np.ndarray] = {}
+        for tensor in range(self._wrapper.NumTensors(subgraph)):
+            try:
+                # GetTensor crashes on a tensor without a shape, which TensorSize refuses, and on
+                # handles of resources, whose type is object.
+                self._wrapper.TensorSize(tensor, subgraph)
+                if self._wrapper.TensorType(tensor, subgraph) is not np.object_:
+                    kept[tensor] = self.copy(subgraph, tensor)
+            except (RuntimeError, ValueError):
+                continue  # it has no memory: not computed, or a temporary without a type
+        return kept
+
     def reset(self) -> None:
         """Set the variable tensors (states of recurrent operators) to zero."""
         self._wrapper.ResetVariableTensors()
@@ -212,17 +213,7 @@ def serve(
         if not tensors:
             yield made
             continue
-        kept: dict[int, np.ndarray] = {}
-        for tensor in range(session._wrapper.NumTensors(subgraph)):
-            try:
-                # GetTensor crashes on a tensor without a shape, which TensorSize refuses, and on
-                # handles of resources, whose type is object.
-                session._wrapper.TensorSize(tensor, subgraph)
-                if session._wrapper.TensorType(tensor, subgraph) is not np.object_:
-                    kept[tensor] = session.copy(subgraph, tensor)
-            except (RuntimeError, ValueError):
-                continue  # it has no memory: not computed, or a temporary without a type
-        yield made, kept
+        yield made, session.tensors(subgraph)
 
 
 def run(
@@ -251,7 +242,7 @@ def run(
     from qcore.peers.child import Child, Items
 
     check_choice(runtime, path)
-    binder = Binder(read_model(model), signature)
+    binder = Binder(load(model), signature)
     entries = [(e.subgraph, [i.tensor for i in e.inputs], e.outputs) for e in binder.entries]
     with (
         as_file(model) as file,

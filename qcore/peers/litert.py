@@ -1,131 +1,126 @@
 """LiteRT's quantizer (`litert-quantizer`, Python API), from the `peers` extra, in a child process.
 
-    qcore.peers.litert(model, samples)                     # its static int8 recipe
-    qcore.peers.litert.quantize(data, "dynamic")           # -> Made(data, version)
+    qcore.peers.litert(model, samples)                      # its static int8 recipe, as a Model
+    qcore.peers.litert(model, recipe="dynamic_wi4b32_afp32")
+    qcore.peers.litert.make(model, samples, "int16x8").by   # who made it, in which version
 
 It works on signatures; a model without one gets one for the call, which stays in its output.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import ModuleType
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
-import numpy as np
-
 from qcore.errors import BadRecipe, MissingExtra, NotCalibrated
+from qcore.peers.made import Made, made, named, no_counterpart
 
-WHAT = "LiteRT's quantizer"
+WHO = "LiteRT's quantizer"
+PACKAGE = "litert-quantizer"
 KEY = "serving_default"
 
-# Our recipe -> the name of its counterpart in litert_quantizer.recipe.
-RECIPES: Mapping[str, str] = {
-    "int8": "static_wi8_ai8",
-    "int16x8": "static_wi8_ai16",
-    "dynamic": "dynamic_wi8_afp32",
-    "dynamic_1024": "dynamic_legacy_wi8_afp32",
-    "weight_only": "weight_only_wi8_afp32",
-    "int4": "dynamic_wi4_afp32",
-    "int4_weight_only": "weight_only_wi4_afp32",
+Entry = Mapping[str, Any]
+_FLOAT_IO = [
+    {"regex": ".*", "operation": operation, "algorithm_key": "no_quantize"}
+    for operation in ("INPUT", "OUTPUT")
+]
+_FLOAT16: Entry = {
+    "regex": ".*",
+    "operation": "*",
+    "algorithm_key": "float_casting",
+    "op_config": {
+        "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+        "compute_precision": "FLOAT",
+        "explicit_dequantize": True,
+    },
 }
-STATIC = ("int8", "int16x8")
+# Our recipe -> what stands for it: recipes of litert_quantizer.recipe and entries, joined in order.
+RECIPES: Mapping[str, tuple[str | Entry, ...]] = {
+    "int8": ("static_wi8_ai8",),
+    "int8_float_io": ("static_wi8_ai8", *_FLOAT_IO),
+    "int16x8": ("static_wi8_ai16",),
+    "dynamic": ("dynamic_wi8_afp32",),
+    "dynamic_1024": ("dynamic_legacy_wi8_afp32",),
+    "weight_only": ("weight_only_wi8_afp32",),
+    "float16": (_FLOAT16,),
+    "int4": ("dynamic_wi4_afp32",),
+    "int4_weight_only": ("weight_only_wi4_afp32",),
+}
 
 
-@dataclass(frozen=True)
-class Made:
-    """data: the .tflite.  version: of the package that made it."""
-
-    data: bytes
-    version: str
-
-
-def quantize(
-    data: bytes,
-    recipe: str | list[dict[str, Any]] = "int8",
+def make(
+    model: Any,
     samples: Iterable[Any] | None = None,
+    recipe: str | os.PathLike[str] | list[Entry] = "int8",
+    *,
     time_limit: float | None = 600.0,
 ) -> Made:
-    """What LiteRT's quantizer makes of a float .tflite.
+    """What LiteRT's quantizer makes of a float model.
 
-    recipe: a key of RECIPES, or a recipe of its own (a list, as in its JSON files).
-    samples: for static recipes; arrays, tuples in the order of the inputs, or dicts by the names of
-    the signature's inputs; read once and kept by the quantizer, which iterates twice.
+    model: a Model, path or bytes.  samples: for recipes with static operators, else not read;
+    any iterable, see `qcore.binding`.  recipe: a key of RECIPES, a name in the installed
+    `litert_quantizer.recipe` ("dynamic_wi4b32_afp32"), one of its .json files, or the list that
+    such a file holds.
     Raises BadRecipe, NotCalibrated, MissingExtra, and RuntimeFailed with its own words where it
     refuses or crashes.
     """
+    import tflite_schema as ts
+    from qcore.load import load
     from qcore.peers.child import Child, Items
 
-    if isinstance(recipe, str):
-        if recipe not in RECIPES:
-            raise BadRecipe(
-                f"{WHAT} has no counterpart of recipe {recipe!r}; use one of {', '.join(RECIPES)}"
-            )
-        if recipe in STATIC and samples is None:
-            raise NotCalibrated(f"{WHAT} needs samples for recipe {recipe!r}; give some")
-    with Child("qcore.peers.litert:_quantize", what=WHAT, time_limit=time_limit) as child:
-        stream = child.stream(bytes(data), recipe, Items(), items=_named(data, samples))
-        while True:
-            try:
-                next(stream)
-            except StopIteration as stop:
-                return Made(*stop.value)
-
-
-def convert(model: Any, samples: Iterable[Any] | None = None, recipe: str = "int8") -> Any:
-    """As `quantize`, from a Model, path or bytes to a Model."""
-    import tflite_schema as ts
-    from qcore.peers.interpreter import read_model
-
-    return ts.read(quantize(ts.to_bytes(read_model(model)), recipe, samples).data)
+    asked = _asked(recipe)
+    source = _signed(load(model))
+    with Child("qcore.peers.litert:_command", what=WHO, time_limit=time_limit) as child:
+        first = source.signature_defs[0].signature_key or ""
+        if child.call("open", ts.to_bytes(source), first, asked):
+            if samples is None:
+                text = recipe if isinstance(recipe, str) else "a static recipe"
+                raise NotCalibrated(f"{WHO} needs samples for recipe {text!r}; give some")
+            for _ in child.stream("calibrate", Items(), items=named(source, samples)):
+                pass
+        return made(child.call("quantize"), WHO, PACKAGE)
 
 
 class _Callable(ModuleType):
-    def __call__(
-        self, model: Any, samples: Iterable[Any] | None = None, recipe: str = "int8"
-    ) -> Any:
-        return convert(model, samples, recipe)
+    def __call__(self, model: Any, samples: Any = None, recipe: Any = "int8", **more: Any) -> Any:
+        return make(model, samples, recipe, **more).model
 
 
 # `qcore.peers.litert(model, samples)`, as `qcore.peers.tflite`.
 sys.modules[__name__].__class__ = _Callable
 
 
-def _named(data: bytes, samples: Iterable[Any] | None) -> Iterable[Any]:
-    """Samples as dicts by the names that the child's signature will have."""
-    if samples is None:
-        return
-    import tflite_schema as ts
-    from qcore.binding import Binder
+def _asked(recipe: Any) -> str | list[Entry]:
+    """What the child is told: a name, or the entries of a recipe."""
+    if isinstance(recipe, (str, os.PathLike)) and Path(recipe).suffix == ".json":
+        from qcore import textfiles
 
-    model = ts.read(data)
-    binder = Binder(model)
-    names = _input_names(model)
-    for bound in binder.all(samples):
-        yield dict(zip(names, bound.arrays, strict=True))
-
-
-def _input_names(model: Any) -> list[str]:
-    """Names of the first signature's inputs in the order of the subgraph's; made up without one."""
-    main = model.subgraphs[0]
-    for signature in model.signature_defs[:1]:
-        named = {m.tensor_index: m.name or "" for m in signature.inputs}
-        return [named[t] for t in model.subgraphs[signature.subgraph_index].inputs if t in named]
-    return [f"input_{i}" for i in range(len(main.inputs))]
+        try:
+            recipe = textfiles.read(recipe)
+        except OSError as error:
+            raise BadRecipe(f"{recipe}: {error.strerror}; check the path") from None
+        except ValueError as error:
+            raise BadRecipe(f"{recipe} is not JSON: {error}; mend the file") from None
+    if isinstance(recipe, str):
+        return recipe
+    if isinstance(recipe, list) and recipe and all(isinstance(e, Mapping) for e in recipe):
+        return [dict(e) for e in recipe]
+    raise BadRecipe(
+        f"a recipe of {WHO} is a name, or a list of tables as in its .json files, and this is a "
+        f"{type(recipe).__name__}{'' if recipe else ' that is empty'}; give one of these"
+    )
 
 
-# --- in the child ---------------------------------------------------------------------------------
-
-
-def _signed(data: bytes) -> bytes:
+def _signed(model: Any) -> Any:
     """The model with a signature."""
     import tflite_schema as ts
 
-    model = ts.read(data)
     if model.signature_defs:
-        return data
+        return model
     main = model.subgraphs[0]
     signature = ts.SignatureDef(
         signature_key=KEY,
@@ -133,16 +128,24 @@ def _signed(data: bytes) -> bytes:
         inputs=tuple(ts.TensorMap(f"input_{i}", t) for i, t in enumerate(main.inputs)),
         outputs=tuple(ts.TensorMap(f"output_{i}", t) for i, t in enumerate(main.outputs)),
     )
-    return ts.to_bytes(model, [ts.SetSignatures((signature,))])
+    return ts.apply(model, [ts.SetSignatures((signature,))])
 
 
-def _quantize(
-    data: bytes, recipe: str | list[dict[str, Any]], samples: Iterable[Any]
-) -> tuple[bytes, str]:
-    from importlib.metadata import version
+# --- in the child ---------------------------------------------------------------------------------
 
-    import tflite_schema as ts
+_open: dict[str, Any] = {}  # the quantizer between the calls, and what it calibrated
 
+
+def _command(what: str, *arguments: Any) -> Any:
+    """One call: "open" (data, its first signature, recipe) -> whether samples are needed;
+    "calibrate" (samples); "quantize" -> the file."""
+    functions: dict[str, Callable[..., Any]] = {
+        "open": _start, "calibrate": _calibrate, "quantize": _quantize,
+    }  # fmt: skip
+    return functions[what](*arguments)
+
+
+def _start(data: bytes, signature: str, recipe: str | list[Entry]) -> bool:
     try:
         from litert_quantizer import quantizer as package
         from litert_quantizer import recipe as recipes
@@ -151,13 +154,47 @@ def _quantize(
             "LiteRT's quantizer is not installed; install it with: "
             "pip install 'tflite-qcore[peers]'"
         ) from None
-    data = _signed(data)
-    found = getattr(recipes, RECIPES[recipe])() if isinstance(recipe, str) else recipe
-    quantizer = package.Quantizer(data, found)
-    result = None
-    if quantizer.need_calibration:
-        key = ts.read(data).signature_defs[0].signature_key or KEY
-        kept = [{k: np.asarray(v) for k, v in sample.items()} for sample in samples]
-        result = quantizer.calibrate({key: kept})
-    made = quantizer.quantize(result)
-    return bytes(made.quantized_model), version("litert-quantizer")
+    found = _entries(recipe, recipes) if isinstance(recipe, str) else recipe
+    try:
+        quantizer = package.Quantizer(data, found)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise BadRecipe(f"{WHO} does not take this recipe ({what}); mend it") from None
+    _open.clear()
+    _open.update(quantizer=quantizer, signature=signature)
+    return bool(quantizer.need_calibration)
+
+
+def _entries(name: str, recipes: ModuleType) -> list[Entry]:
+    """The entries that a name of ours or of the installed package stands for."""
+    if name in RECIPES:
+        found: list[Entry] = []
+        for part in RECIPES[name]:
+            found += getattr(recipes, part)() if isinstance(part, str) else [part]
+        return found
+    theirs = {
+        key: value()
+        for key, value in vars(recipes).items()
+        if isinstance(value, FunctionType) and not key.startswith("_")
+    }
+    lists = {key: value for key, value in theirs.items() if isinstance(value, list)}
+    if name in lists:
+        return lists[name]
+    if name in theirs:
+        raise BadRecipe(
+            f"{name} of {WHO} has a recipe for each model of a .litertlm file; give the list of "
+            f"one of them: {', '.join(theirs[name])}"
+        )
+    no_counterpart(WHO, name, (*RECIPES, *lists, "a .json file"))
+
+
+def _calibrate(samples: Iterable[Any]) -> None:
+    from qcore.peers.kept import Kept
+
+    kept = Kept(samples)
+    of = {key or _open["signature"]: kept.of(key) for key in kept.signatures()}
+    _open["ranges"] = _open["quantizer"].calibrate(of)
+
+
+def _quantize() -> bytes:
+    return bytes(_open["quantizer"].quantize(_open.get("ranges")).quantized_model)

@@ -15,7 +15,8 @@ from kernels.call import Tensor
 from qcore.binding import Binder, Entry, Input
 from qcore.execute import Block, parameters
 from qcore.graph import graphs
-from qcore.peers.interpreter import read_model, run
+from qcore.load import load
+from qcore.peers.interpreter import run
 
 _INTEGERS = ("int8", "uint8", "int16")
 
@@ -28,7 +29,7 @@ def run_real(
     model, options: as `interpreter.run`.  samples: as for the float model, integers too are real
     values; what goes to quantized inputs is rounded half away to their scale and zero point.
     """
-    loaded = read_model(model)
+    loaded = load(model)
     blocks = tuple(Block(graph, "fast") for graph in graphs(loaded))
     binder = Binder(loaded, signature)
     binder.entries = tuple(_real(entry, blocks[entry.subgraph]) for entry in binder.entries)

@@ -4,9 +4,10 @@ A is the MLIR quantizer (`mlir_quantize`, TFLiteConverter's int8 path), B the ol
 (`Calibrator.calibrate_and_quantize`, its 16x8 path). Both take and give a .tflite in memory. Every
 function runs in a child process: both quantizers can abort the process, on valid models too.
 
-    qcore.peers.tflite(model, samples)            # what TFLiteConverter would have made
+    qcore.peers.tflite(model, samples)               # what TFLiteConverter would have made
+    qcore.peers.tflite.make(model, samples).by       # "TFLite's MLIR quantizer, tensorflow 2.21.0"
     with qcore.peers.tflite.Quantizer() as quantizer:
-        quantizer.mlir(data)                      # A, from the ranges that `data` carries
+        quantizer.mlir(data)                         # A, from the ranges that `data` carries
 
 Argument values are those of tensorflow 2.21, lite/python/lite.py (`_quantize`).
 """
@@ -22,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from qcore.errors import BadRecipe, MissingExtra, RuntimeFailed
+from qcore.errors import MissingExtra, NotCalibrated, RuntimeFailed
+from qcore.peers.made import TENSORFLOW, Made, made, named, no_counterpart
 
+RECIPES = ("int8", "int8_float_io", "int8_legacy", "int16x8")
 A, B = "TFLite's MLIR quantizer", "TFLite's older quantizer"
 _TARGET = "qcore.peers.tflite:_"
 _MARK = "qcore: {} of call {}\n"
@@ -146,38 +149,53 @@ def _last(stream: Iterator[Any]) -> Any:
             return stop.value
 
 
-def convert(model: Any, samples: Iterable[Any], recipe: str = "int8") -> Any:
-    """The model that TFLiteConverter's post-training quantization would make.
+def make(
+    model: Any,
+    samples: Iterable[Any] | None = None,
+    recipe: str = "int8",
+    *,
+    per_channel: bool = True,
+    time_limit: float | None = 600.0,
+) -> Made:
+    """The model that TFLiteConverter's post-training quantization would make of a float model.
 
-    model: a Model, path or bytes.  samples: arrays, tuples in the order of the graph's inputs, or
-    dicts by input name.
-    recipe: "int8", "int8_float_io" (A) or "int16x8" (B).  Returns a Model.
+    model: a Model, path or bytes.  samples: any iterable, see `qcore.binding`.  recipe: "int8",
+    "int8_float_io" (A), "int8_legacy" or "int16x8" (B).  per_channel: False for one scale a weight.
     Float16 constants and LSTM intermediates are prepared as by our own recipes, since both
     quantizers refuse or crash otherwise.
+    Raises BadRecipe, NotCalibrated, MissingExtra, and RuntimeFailed with the quantizer's own words.
     """
     import tflite_schema as ts
-    from qcore.peers.interpreter import read_model
+    from qcore.load import load
     from qcore.prepare import prepare
     from qcore.recipe import recipe as find_recipe
 
-    model = read_model(model)
+    if not isinstance(recipe, str) or recipe not in RECIPES:
+        no_counterpart("TFLite's quantizer", recipe, RECIPES)
+    if samples is None:
+        raise NotCalibrated(f"TFLite's quantizer needs samples for recipe {recipe!r}; give some")
     found = find_recipe(recipe)
-    if found.name not in ("int8", "int8_float_io", "int16x8"):
-        raise BadRecipe(
-            f"TFLite's quantizer has no counterpart of recipe {found.name!r}; "
-            "use int8, int8_float_io or int16x8"
-        )
-    data = ts.to_bytes(ts.prune(prepare(model, found)))
-    with Quantizer() as quantizer:
+    prepared = ts.prune(prepare(load(model), found))
+    data, items = ts.to_bytes(prepared), _items(prepared, samples)
+    io = found.input_type, found.output_type
+    with Quantizer(time_limit) as quantizer:
         if found.dialect == "legacy":
-            return ts.read(quantizer.legacy(data, samples))
-        ranges = quantizer.calibrated(data, samples)
-        return ts.read(quantizer.mlir(ranges, found.input_type, found.output_type))
+            kind = "int8" if recipe == "int8_legacy" else "int16"
+            result = quantizer.legacy(data, items, kind, *io, per_channel=per_channel)
+            return made(result, B, *TENSORFLOW)
+        ranges = quantizer.calibrated(data, items)
+        return made(quantizer.mlir(ranges, *io, per_channel=per_channel), A, *TENSORFLOW)
+
+
+def _items(model: Any, samples: Iterable[Any]) -> Iterator[Any]:
+    """Samples as TFLite's calibrator takes them: in order, or by signature where there are some."""
+    for signature, arrays in named(model, samples):
+        yield tuple(arrays.values()) if signature is None else (signature, arrays)
 
 
 class _Callable(ModuleType):
-    def __call__(self, model: Any, samples: Iterable[Any], recipe: str = "int8") -> Any:
-        return convert(model, samples, recipe)
+    def __call__(self, model: Any, samples: Any = None, recipe: str = "int8", **more: Any) -> Any:
+        return make(model, samples, recipe, **more).model
 
 
 # `qcore.peers.tflite(model, samples)` reads well and so does `qcore.peers.tflite.Quantizer`.
@@ -187,15 +205,16 @@ sys.modules[__name__].__class__ = _Callable
 # --- in the child ---------------------------------------------------------------------------------
 
 
-def _tensorflow() -> Any:
+def import_tensorflow(what: str = "TFLite's quantizers are") -> Any:
+    """The package, on the processor and quiet.  what: how the sentence starts if it is missing."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:
         import tensorflow
     except ImportError:
         raise MissingExtra(
-            "TFLite's quantizers are in the tensorflow package; "
-            "install it with: pip install 'tflite-qcore[tensorflow]'"
+            f"{what} in the tensorflow package; install it with: "
+            "pip install 'tflite-qcore[tensorflow]'"
         ) from None
     return tensorflow
 
@@ -209,7 +228,7 @@ def _mlir(
     per_channel: bool,
     call: int,
 ) -> bytes:
-    tf = _tensorflow()
+    tf = import_tensorflow()
     from tensorflow.lite.python.convert import mlir_quantize
 
     os.write(2, _MARK.format("begin", call).encode())
@@ -233,7 +252,9 @@ def _feed(samples: Iterable[Any]) -> Any:
 
     def generator() -> Iterator[Any]:
         for sample in samples:
-            if isinstance(sample, dict):
+            if isinstance(sample, tuple) and sample and isinstance(sample[0], str):
+                yield sample  # a signature and its inputs by name
+            elif isinstance(sample, dict):
                 yield {name: np.asarray(value) for name, value in sample.items()}
             elif isinstance(sample, (tuple, list)):
                 yield [np.asarray(value) for value in sample]
@@ -253,7 +274,7 @@ def _legacy(
     allow_float: bool,
     per_channel: bool,
 ) -> bytes:
-    tf = _tensorflow()
+    tf = import_tensorflow()
     from tensorflow.lite.python.optimize.calibrator import Calibrator
 
     return bytes(
@@ -270,7 +291,7 @@ def _legacy(
 
 
 def _calibrated(data: bytes, samples: Iterable[Any]) -> bytes:
-    _tensorflow()
+    import_tensorflow()
     from tensorflow.lite.python.optimize.calibrator import Calibrator
 
     return bytes(Calibrator(data).calibrate(_feed(samples)))
