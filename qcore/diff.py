@@ -8,7 +8,7 @@ outputs. So a renumbered file is equal to itself, and one inserted QUANTIZE is o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -88,12 +88,17 @@ class Diff:
     def to_json(self) -> dict[str, Any]:
         return {"same": self.same, "counts": self.counts(), **dataclasses.asdict(self)}
 
+    def _repr_html_(self) -> str:
+        from qcore.report import notebook
+
+        return notebook.diff(self)
+
 
 def diff(a: Any, b: Any) -> Diff:
     """Compare two models, each a Model, path, bytes or quantized result; nothing is run."""
-    from qcore.peers.interpreter import read_model
+    from qcore.load import load
 
-    a, b = read_model(a), read_model(b)
+    a, b = load(a), load(b)
     found: list[Change] = []
     compared = 0
     if len(a.subgraphs) != len(b.subgraphs):
@@ -131,14 +136,9 @@ class _Pairs:
     def align(self) -> Iterator[Change]:
         """Differences of structure, while the pairs are found."""
         yield from self._operands("graph input", self.a.inputs, self.b.inputs)
-        a, b = (
-            [_line(graph, i) for i in range(len(graph.operators))] for graph in (self.a, self.b)
-        )
-        for what, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-            left, right = list(range(i1, i2)), list(range(j1, j2))
-            if what == "replace" and [a[i][0] for i in left] == [b[j][0] for j in right]:
-                what = "equal"  # the same operators, whose shapes differ
-            if what == "equal":
+        a, b = ([line(graph, i) for i in range(len(graph.operators))] for graph in (self.a, self.b))
+        for same, left, right in _stretches(a, b):
+            if same:
                 for i, j in zip(left, right):
                     yield from self._operator(i, j)
                 continue
@@ -186,13 +186,34 @@ class _Pairs:
                 self.tensors.setdefault((s, t), place)
 
 
-def _line(graph: Graph, operator: int) -> tuple[Any, ...]:
+def line(graph: Graph, operator: int) -> tuple[Any, ...]:
     """What an operator is aligned by."""
     op = graph.operators[operator]
-    return op.name, tuple(_shape(graph.tensors[t].shape) for t in op.outputs if t >= 0)
+    return op.name, tuple(shape_of(graph.tensors[t].shape) for t in op.outputs if t >= 0)
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
+def _stretches(
+    a: Sequence[tuple[Any, ...]], b: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[bool, range, range]]:
+    """Stretches of two lists of lines: whether they are the same operators, and their places."""
+    for what, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        # The same operators, whose shapes differ, are the same too.
+        same = what == "equal" or (
+            what == "replace" and [x[0] for x in a[i1:i2]] == [y[0] for y in b[j1:j2]]
+        )
+        yield same, range(i1, i2), range(j1, j2)
+
+
+def aligned(
+    a: Sequence[tuple[Any, ...]], b: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, int]]:
+    """Places that a text comparison of two lists of lines puts side by side."""
+    for same, left, right in _stretches(a, b):
+        if same:
+            yield from zip(left, right)
+
+
+def shape_of(shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in shape) if shape is not None else ()
 
 
@@ -212,7 +233,7 @@ def _tensor(left: Graph, i: int, right: Graph, j: int, where: str) -> Iterator[C
     if x.type != y.type:
         yield Change("dtype", where, dtype_name(x), dtype_name(y))
     for field in ("shape", "shape_signature"):
-        s, t = _shape(getattr(x, field)), _shape(getattr(y, field))
+        s, t = shape_of(getattr(x, field)), shape_of(getattr(y, field))
         if s != t:
             yield Change("shape", where, f"{field} {list(s)}", f"{field} {list(t)}")
     if bool(x.is_variable) != bool(y.is_variable):
@@ -233,7 +254,10 @@ def _tensor(left: Graph, i: int, right: Graph, j: int, where: str) -> Iterator[C
             "constant" if u is None else "not constant",
         )
     elif (
-        u is not None and v is not None and x.type == y.type and _shape(x.shape) == _shape(y.shape)
+        u is not None
+        and v is not None
+        and x.type == y.type
+        and shape_of(x.shape) == shape_of(y.shape)
     ):
         yield from _constants(dtype_name(x), u, v, where)
 
