@@ -28,7 +28,7 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) with TensorFlow, one to three minutes"
-	$(PIP) '.[test,tensorflow,peers]'
+	$(PIP) '.[test,tensorflow,peers,report,dask,parquet]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

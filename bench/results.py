@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +17,6 @@ PACKAGES = (
 )  # fmt: skip
 
 PIPE_WIDTH = 160  # columns where there is no terminal to ask
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on: processor, cores, Python and package versions."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "machine": platform.machine(),
-        "processor": processor(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "packages": versions,
-    }
-
-
-def processor() -> str:
-    """Its name and the vector code that is used on it."""
-    from kernels.simd.target import host
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        name = platform.processor()
-    return f"{name} ({host().name})"
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -74,7 +41,7 @@ def _text(value: Any) -> str:
 def save(path: str | Path | None, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes title, rows and machine as JSON where a path was given."""
     if path is not None:
-        data = {"title": title, **machine(), "rows": list(rows)}
+        data = {"title": title, **measured.machine(PACKAGES), "rows": list(rows)}
         measured.save(path, data)
 
 

@@ -1,4 +1,4 @@
-"""What the programs in this folder share: writing a document that is made, or checking it."""
+"""What the programs in this folder share: a document written or checked, tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -38,3 +39,24 @@ class Document:
         if found is not None:
             print(found, file=sys.stderr)
         return int(found is not None)
+
+
+def cell(value: Any) -> str:
+    """A value in a table: four figures of a float, nothing for None."""
+    if value is None:
+        return ""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows with the same keys as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(map(cell, row.values()) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(data: dict[str, Any]) -> str:
+    """What the rows of a file in bench/results were measured on, as a sentence."""
+    packages = ", ".join(f"{k} {v}" for k, v in data["packages"].items() if v)
+    processor = data.get("processor", data["machine"])
+    return f"{data['cores']} cores, {processor}, Python {data['python']}; {packages}."

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # as a program, from a checkout that need not be ins
 
 from bench import evaluate, targets  # noqa: E402
 from bench.speed import scaling, summary  # noqa: E402
-from docs.document import Document  # noqa: E402
+from docs.document import Document, machine, table  # noqa: E402
 from kernels.simd.target import TARGETS  # noqa: E402
 
 # File in bench/results, the command that made it, what it shows.
@@ -49,11 +49,10 @@ MEASURED = (
         " behind them may differ end to end, and is not counted there.",
     ),
     (
-        "recipes.json",
-        "python -m bench.recipes --json bench/results/recipes.json",
-        "Every float model of the corpus by every recipe, run by the official interpreter: SQNR of"
-        " each output against float, size against the source file, operators that compute in"
-        " float.",
+        "properties.json",
+        "python -m qcore.testing --json bench/results/properties.json",
+        "Random cases by property (testing.md): how many, and the output elements that were"
+        " compared, with the runtime that is named, else with our own definition.",
     ),
     (
         "accuracy.json",
@@ -123,18 +122,6 @@ measures it again. The models are not part of the project; `QCORE_CORPUS` names 
 """
 
 
-def cell(value: Any) -> str:
-    if value is None:
-        return ""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(map(cell, row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def by_model(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of verify.json, the paths of both runtimes added up."""
     sums = ("elements", "differ", "within a bound", "outputs", "outputs differ")
@@ -155,7 +142,21 @@ def by_model(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-SHOWN = {"verify.json": by_model, "targets.json": targets.by_model}  # others as they are
+def by_property(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of properties.json, and the sums: of what was compared with runtimes, and of all."""
+    counts = ("cases", "compared", "failures")
+    sums = [
+        {"property": name, "with": "", **{c: sum(r[c] for r in part) for c in counts}}
+        for name, part in (("with runtimes", [r for r in rows if r["with"]]), ("altogether", rows))
+    ]
+    return [r | {c: f"{r[c]:,}" for c in counts} for r in (*rows, *sums)]
+
+
+SHOWN = {
+    "properties.json": by_property,
+    "verify.json": by_model,
+    "targets.json": targets.by_model,
+}  # others as they are
 
 
 def summaries(name: str, rows: list[dict[str, Any]]) -> list[str]:
@@ -180,12 +181,10 @@ def text() -> str:
     for name, command, about in MEASURED:
         data = json.loads((ROOT / "bench" / "results" / name).read_text("utf-8"))
         rows = SHOWN.get(name, list)(data["rows"])
-        packages = ", ".join(f"{k} {v}" for k, v in data["packages"].items() if v)
-        machine = data.get("processor", data["machine"])
         parts.append(
             f"## {data['title']}\n\n    {command}\n\n{about}\n\n"
             + "".join(f"{t}\n\n" for t in (table(rows), *summaries(name, data["rows"])))
-            + f"{data['cores']} cores, {machine}, Python {data['python']}; {packages}.\n"
+            + f"{machine(data)}\n"
         )
     return "\n".join(parts)
 

@@ -17,7 +17,7 @@ DISTRIBUTION = "tflite-qcore"
 
 # Public name -> (module, name in it); a module of its own has no second part.
 _PUBLIC = {
-    "load": ("tflite_schema", "read"),
+    "load": ("qcore.load", "load"),
     "calibrate": ("qcore.calibrate", "calibrate"),
     "quantize": ("qcore.quantize", "quantize"),
     "run": ("qcore.execute", "run"),
@@ -25,10 +25,17 @@ _PUBLIC = {
     "fingerprint": ("qcore.fingerprint", "fingerprint"),
     "explain": ("qcore.explain", "explain"),
     "verify": ("qcore.verify", "verify"),
+    "certify": ("qcore.certify", "certify"),
     "Profile": ("kernels.profile", "Profile"),
     "apply_plan": ("qcore.quantize", "apply_plan"),
     "inspect": ("qcore.inspect", "inspect"),
     "diff": ("qcore.diff", "diff"),
+    "check": ("qcore.check", "check"),
+    "advise": ("qcore.advise", "advise"),
+    "compare": ("qcore.compare", "compare"),
+    "Comparison": ("qcore.compare", "Comparison"),
+    "sweep": ("qcore.sweep", "sweep"),
+    "Sweep": ("qcore.sweep", "Sweep"),
     "Calibration": ("qcore.calibrate", "Calibration"),
     "Plan": ("qcore.plan", "Plan"),
     "Recipe": ("qcore.recipe", "Recipe"),
@@ -41,6 +48,8 @@ _PUBLIC = {
     "QcoreError": ("qcore.errors", "QcoreError"),
     "data": ("qcore.data", ""),
     "errors": ("qcore.errors", ""),
+    "mixed": ("qcore.mixed", "mixed"),
+    "sensitivity": ("qcore.mixed", "sensitivity"),
     "metrics": ("qcore.metrics", ""),
     "observers": ("qcore.observers", ""),
     "peers": ("qcore.peers", ""),
@@ -57,8 +66,13 @@ if TYPE_CHECKING:
     from qcore import peers as peers
     from qcore import rounding as rounding
     from qcore import schemes as schemes
+    from qcore.advise import advise as advise
     from qcore.calibrate import Calibration as Calibration
     from qcore.calibrate import calibrate as calibrate
+    from qcore.certify import certify as certify
+    from qcore.check import check as check
+    from qcore.compare import Comparison as Comparison
+    from qcore.compare import compare as compare
     from qcore.diff import diff as diff
     from qcore.errors import QcoreError as QcoreError
     from qcore.execute import Executor as Executor
@@ -67,6 +81,9 @@ if TYPE_CHECKING:
     from qcore.fingerprint import fingerprint as fingerprint
     from qcore.granularity import Granularity as Granularity
     from qcore.inspect import inspect as inspect
+    from qcore.load import load as load
+    from qcore.mixed import mixed as mixed
+    from qcore.mixed import sensitivity as sensitivity
     from qcore.params import Affine as Affine
     from qcore.params import Stats as Stats
     from qcore.params import TensorKey as TensorKey
@@ -76,8 +93,9 @@ if TYPE_CHECKING:
     from qcore.recipe import Recipe as Recipe
     from qcore.recipe import Rule as Rule
     from qcore.recipe import recipe as recipe
+    from qcore.sweep import Sweep as Sweep
+    from qcore.sweep import sweep as sweep
     from qcore.verify import verify as verify
-    from tflite_schema import read as load  # noqa: F401
 
 __all__ = [*_PUBLIC]
 

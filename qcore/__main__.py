@@ -11,6 +11,7 @@ import time
 from typing import Any, NoReturn
 
 TWICE_SECONDS = 2.0  # a signal so soon after another is the same wish
+AGAIN_SECONDS = 0.01
 INTERRUPTED = "qcore: interrupted; nothing was left half written\n"
 _last = -TWICE_SECONDS
 
@@ -24,8 +25,21 @@ def _interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
 
+def _lost(found: Any) -> None:
+    """An interrupt that was raised where exceptions are only printed (a callback of a weakref,
+    of which importing has some) comes again a moment later."""
+    global _last
+    if found.exc_type is not KeyboardInterrupt or not hasattr(signal, "setitimer"):
+        sys.__unraisablehook__(found)
+        return
+    _last = -TWICE_SECONDS
+    signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+
 def _catch() -> None:
     """Whatever asks for an end is a KeyboardInterrupt, unless whoever started us ignores it."""
+    sys.unraisablehook = _lost
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:

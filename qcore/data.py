@@ -40,7 +40,7 @@ RESAMPLING = ("bilinear", "bicubic", "nearest", "box", "lanczos")
 # What zipfile, NumPy's headers and memory maps raise for files that are damaged or forged.
 DAMAGE = (
     OSError, EOFError, ValueError, OverflowError, RuntimeError, SyntaxError, tokenize.TokenError,
-    zipfile.BadZipFile, zlib.error,
+    zipfile.BadZipFile, zlib.error, MemoryError,
 )  # fmt: skip
 NAMES = {"calibration": ("x_calib", "x"), "evaluation": ("x_test", "x")}
 
@@ -232,7 +232,9 @@ def _npy(path: Path, scale: Any) -> Source:
     try:
         with builtins.open(path, "rb") as stream:
             _read_header(str(path), stream)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's own, of what the header holds as text
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except DAMAGE as error:
         raise BadInput(
             f"{path} cannot be read ({_why(error)}); give a file that numpy.save wrote"
@@ -241,7 +243,15 @@ def _npy(path: Path, scale: Any) -> Source:
         raise BadInput(f"{path} holds a single number; the first axis must count the samples")
 
     def read() -> Iterator[np.ndarray]:
-        return (scale(np.asarray(row)) for row in array)
+        rows = iter(array)
+        while True:
+            try:
+                row = next(rows, None)
+            except SystemError:  # of text
+                raise BadInput(f"{path} holds text that is not Unicode; mend the file") from None
+            if row is None:
+                return
+            yield scale(np.asarray(row))
 
     return Source(str(path), read, len(array))
 
@@ -254,7 +264,7 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
         raise BadInput(
             f"{path} cannot be read ({_why(error)}); give a file that numpy.savez wrote"
         ) from None
-    known = ", ".join(names) or "nothing"
+    known = _short(", ".join(names)) or "nothing"
 
     def pick(asked: str | None, tried: tuple[str, ...], option: str) -> list[str]:
         if asked is not None:
@@ -297,11 +307,18 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
 def _read_header(where: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, Fortran order and dtype of an array, the stream left at its data."""
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        found = np.lib.format.read_array_header_1_0(stream)
-    else:
-        found = np.lib.format.read_array_header_2_0(stream)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if version == (1, 0):
+                found = np.lib.format.read_array_header_1_0(stream)
+            else:
+                found = np.lib.format.read_array_header_2_0(stream)
+    except (TypeError, LookupError) as error:  # NumPy looks into what it has not checked
+        raise ValueError(f"its header describes no array: {error}") from None
     shape, _, dtype = found
+    if any(type(n) is not int for n in shape):
+        raise ValueError(f"there is no array of shape {shape}")
     if dtype.hasobject:
         raise BadInput(f"{where} holds Python objects, which are not read; store plain numbers")
     if min(shape, default=0) < 0 or max(shape, default=0) > sys.maxsize or not dtype.itemsize:
@@ -324,7 +341,12 @@ def _member(path: Path, name: str) -> Iterator[Any]:
 def _why(error: BaseException) -> str:
     """The system's word for an OSError, else what the error says, on one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()) or type(error).__name__
+    return _short(" ".join(said.split())) or type(error).__name__
+
+
+def _short(text: str) -> str:
+    """What a file is quoted with may be the file."""
+    return text if len(text) <= 400 else text[:400] + "..."
 
 
 def _header(path: Path, name: str) -> tuple[int, ...]:

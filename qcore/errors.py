@@ -1,5 +1,9 @@
 """What can go wrong, as one family: every error is one sentence with what, where, what to do."""
 
+from __future__ import annotations
+
+import os
+
 
 class QcoreError(Exception):
     """Base of every error this package raises for a person to read."""
@@ -48,3 +52,18 @@ class RuntimeFailed(QcoreError):
 
 class MissingExtra(QcoreError):
     """An optional package is needed; the message names the extra that brings it."""
+
+
+def failure(error: BaseException) -> str:
+    """What a user's own code raised, and where: "IndexError: out of bounds (mine.py, line 10)"."""
+    said = " ".join(str(error).split())
+    found = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return found  # which says where
+    at, where = error.__traceback__, ""
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen"):
+            where = f" ({os.path.basename(file)}, line {at.tb_lineno})"
+        at = at.tb_next
+    return found + where

@@ -18,7 +18,7 @@ import numpy as np
 import tflite_schema as ts
 from kernels import affine, ops, packing, ranges
 from kernels.call import Call, Tensor
-from kernels.errors import KernelError
+from kernels.errors import KernelError, NotFinite
 from kernels.profile import PATHS, RUNTIMES, Profile
 from qcore.binding import Binder, Entry, Input, with_ones
 from qcore.errors import BadInput, BadSample, CannotRun
@@ -110,13 +110,13 @@ class Executor:
         runtime: str | None = None,
         signature: str | None = None,
     ):
-        from qcore.peers.interpreter import read_model
+        from qcore.load import load
         from qcore.progress import show_compiling
 
         show_compiling()
         if mode not in ops.MODES:
             raise BadInput(f"mode {mode!r} is unknown; known are {', '.join(ops.MODES)}")
-        self.model = read_model(model)
+        self.model = load(model)
         self.profile = as_profile(profile, runtime)
         self.mode = mode
         self.binder = Binder(self.model, signature, floats=True)
@@ -470,7 +470,18 @@ class Block:
             return array
         if self.real:
             return replace(t, data=array).real()
-        return affine.quantize(array, t.s, t.z, t.range)
+        if not 0 < t.s < np.inf:
+            raise CannotRun(
+                f"input {self.graph.name(tensor)!r} has the scale {t.s}, by which nothing can be "
+                "divided; give it integers, or mend the model"
+            )
+        try:
+            return affine.quantize(array, t.s, t.z, t.range)
+        except NotFinite:
+            raise BadSample(
+                f"input {self.graph.name(tensor)!r} is given NaN, for which no integer stands; "
+                "mend the sample"
+            ) from None
 
     def _tensor(self, tensor: int) -> Tensor:
         found = parameters(self.graph, tensor)

@@ -109,9 +109,9 @@ def inspect(model: Any) -> Inspection:
 
     Reads no constant, so it is quick for a file of any size.
     """
-    from qcore.peers.interpreter import read_model
+    from qcore.load import load
 
-    model = read_model(model)
+    model = load(model)
     users = Counter(t.buffer for sub in model.subgraphs for t in sub.tensors)
     constants: Counter[str] = Counter()
     seen: set[int] = set()

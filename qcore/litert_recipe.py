@@ -94,13 +94,13 @@ def _check(entry: Mapping[str, Any], where: str) -> None:
     for field in sorted(_NEEDED):
         if not isinstance(entry[field], str):
             raise BadRecipe(f"{where} has the {field} {entry[field]!r}; give a text")
-    config = entry.get("op_config") or {}
+    config = entry.get("op_config")
     tables = {"op_config": config}
     if isinstance(config, Mapping):
         kinds = ("weight_tensor_config", "activation_tensor_config")
-        tables |= {kind: config.get(kind) or {} for kind in kinds}
+        tables |= {kind: config.get(kind) for kind in kinds}
     for field, table in tables.items():
-        if not isinstance(table, Mapping):
+        if table is not None and not isinstance(table, Mapping):
             raise BadRecipe(f"{where} has the {field} {table!r}; give a table")
 
 

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 import tflite_schema as ts
 from qcore import patch
 from qcore.errors import BadInput, NotCalibrated
-from qcore.plan import Plan, needs_calibration, plan
+from qcore.observers import HistogramObserver, MinMax, Observer, find
+from qcore.plan import Plan, needs_calibration, needs_histograms, plan
 from qcore.prepare import prepare
 from qcore.recipe import Recipe
 from qcore.recipe import recipe as find_recipe
@@ -59,15 +60,16 @@ def quantize(
         a TOML or JSON file, or a Recipe.
     calibration: a Calibration, or samples (any iterable) to make one from; not needed by recipes
         without static operators.
-    options: passed to `calibrate` when samples are given (observer, runtime, threads ...).
+    options: passed to `calibrate` when samples are given (observer, runtime, threads ...). Without
+        an observer, the recipe's, or "histogram" where a scheme of activations needs it.
 
-    Raises NotCalibrated where ranges are needed and missing, CannotQuantize for a model that the
-    recipe cannot be applied to, BadRecipe, BadSample.
+    Raises NotCalibrated where ranges or histograms are needed and missing, CannotQuantize for a
+    model that the recipe cannot be applied to, BadRecipe, BadSample.
     """
-    from qcore.peers.interpreter import read_model
+    from qcore.load import load
 
     recipe = find_recipe(recipe)
-    prepared = prepare(read_model(model), recipe)
+    prepared = prepare(load(model), recipe)
     ranges = _ranges(prepared, recipe, calibration, options)
     made = plan(prepared, recipe, ranges)
     if ranges is not None:
@@ -100,5 +102,28 @@ def _ranges(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str
             raise BadInput(
                 f"{next(iter(options))} is about samples, and a Calibration was given; leave it out"
             )
+        _check_observer(model, recipe, calibration.observer, "the calibration was made with")
         return calibration.for_model(model)
+    if options.get("observer") is None:
+        options["observer"] = observer_for(model, recipe)
+    else:
+        _check_observer(model, recipe, find(options["observer"]), "samples are observed with")
     return calibrate(model, calibration, **options)
+
+
+def observer_for(model: ts.Model, recipe: Recipe) -> Observer:
+    """The observer that the recipe names, or that its schemes need. model: prepared."""
+    if recipe.observer is not None:
+        _check_observer(model, recipe, recipe.observer, f"recipe {recipe.name!r} observes with")
+        return recipe.observer
+    return HistogramObserver() if needs_histograms(model, recipe) else MinMax()
+
+
+def _check_observer(model: ts.Model, recipe: Recipe, observer: Observer, what: str) -> None:
+    scheme = None if observer.histograms else needs_histograms(model, recipe)
+    if scheme is not None:
+        raise NotCalibrated(
+            f"scheme {scheme.key!r} needs histograms of the activations, and {what} "
+            f"{observer.key!r}, which records none; use the observer 'histogram' (on the command "
+            "line: --observer histogram)"
+        )

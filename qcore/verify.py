@@ -158,6 +158,11 @@ class Verification:
 
     __str__ = table
 
+    def _repr_html_(self) -> str:
+        from qcore.report import notebook
+
+        return notebook.verification(self)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, for --json."""
         return {
@@ -243,18 +248,7 @@ def _path(
             count += 1
     except RuntimeFailed as error:
         failed = str(error)
-    return PathCheck(
-        profile.path,
-        profile.runtime,
-        count,
-        walk.checks(),
-        walk.outputs,
-        walk.tensors,
-        walk.loose,
-        failed,
-        walk.stopped,
-        walk.by_target,
-    )
+    return walk.result(count, failed)
 
 
 class Walk:
@@ -290,14 +284,21 @@ class Walk:
             )
             yield arrays if entry.name is None else (entry.name, arrays)
 
-    def checks(self) -> tuple[OperatorCheck, ...]:
-        return tuple(self.found[n] for n in sorted(self.found))
+    def result(self, samples: int, failed: str = "") -> PathCheck:
+        """What was compared. samples: how many.  failed: why there were no more."""
+        return PathCheck(
+            self.fed.profile.path, self.fed.profile.runtime, samples,
+            tuple(self.found[n] for n in sorted(self.found)), self.outputs, self.tensors,
+            self.loose, failed, self.stopped, self.by_target,
+        )  # fmt: skip
 
     def sample(self, theirs: Mapping[int, np.ndarray]) -> None:
         """Compare one sample; theirs: every tensor of the subgraph after the invocation."""
         subgraph, given = self._waiting.pop(0)
         block = self.whole.blocks[subgraph]
-        visible = {t: a for t, a in theirs.items() if t < len(block.tensors)} | given
+        hidden = unpacked(block) if self.fed.profile.is_xnnpack else set()
+        visible = {t: a for t, a in theirs.items() if t < len(block.tensors) and t not in hidden}
+        visible |= given
         shown = frozenset(visible)
         self._loose = set()
         if block.declares(given) and any(self._programs(subgraph)):
@@ -422,6 +423,13 @@ class Walk:
             return None
         self.whole.keep_states(subgraph, node, made)
         return made
+
+
+def unpacked(block: Block) -> set[int]:
+    """Constants that XNNPACK dequantizes where it packs them: it need not compute their tensors,
+    and what the interpreter then shows is the memory as it was."""
+    nodes = (n for n in block.nodes if n.name == "DEQUANTIZE")
+    return {n.outputs[0] for n in nodes if block.tensors[n.inputs[0]].constant}
 
 
 def describe(graph: Any, node: Node, call: Call) -> OperatorCheck:

@@ -33,6 +33,7 @@ class Problem(NamedTuple):
 
 
 MAX_ELEMENTS_BYTES = 1 << 62  # sizes beyond it overflow the runtime's arithmetic
+MAX_RANK = 32  # of an array in NumPy 1; the runtime's operators take eight at most
 
 _SUBGRAPH_FIELDS = (
     "subgraph",
@@ -143,12 +144,19 @@ def _operator(model: Model, tensors: int, operator: Operator, where: str) -> Ite
 
 
 def _tensor(model: Model, tensors: int, tensor: Tensor, where: str) -> Iterator[Problem]:
-    if any(d < 0 for d in tensor.shape or ()):
+    shape = tensor.shape or ()
+    if len(shape) > MAX_RANK:  # before anything walks or shows it
+        what = f"{len(shape)} dimensions are too many, there can be {MAX_RANK}"
+        yield Problem(tensor, "Tensor", "shape", what, where)
+        return
+    if any(d < 0 for d in shape):
         what = f"{tensor.shape} has a negative dimension"
         yield Problem(tensor, "Tensor", "shape", what, where)
         return
-    needed = stored_bytes(tensor)
-    if needed is not None and needed > MAX_ELEMENTS_BYTES:
+    needed = largest = stored_bytes(tensor)
+    if 0 in shape:  # the others count all the same: an array of that shape could not be made
+        largest = stored_bytes(tensor.replace(shape=tuple(d or 1 for d in shape)))
+    if largest is not None and largest > MAX_ELEMENTS_BYTES:
         yield Problem(tensor, "Tensor", "shape", f"{tensor.shape} is too large", where)
     if tensor.buffer >= len(model.buffers):
         # Buffer 0 of a file without buffers is the "no data" that every runtime takes it for.

@@ -49,6 +49,8 @@ _I32 = struct.Struct("<i")
 # What one table costs of the budget, beside its inline size. The smallest that writers make takes 8
 # bytes of the file (an empty Buffer and its entry in the vector), which bring 64.
 _TABLE_CHARGE = 48
+# What an element costs that becomes a Python object, for each table that has the vector.
+_OBJECT_CHARGE = {"i": 16, "?": 8}
 _BUDGET_FACTOR, _BUDGET_BASE = 8, 1 << 16
 
 Build = Callable[[Table, dict[str, Any], int], Any]
@@ -71,6 +73,7 @@ class Decoder:
         self.build = build
         self.end = 0
         self._left = _BUDGET_BASE + _BUDGET_FACTOR * self.size
+        self._spans: set[tuple[int, int]] = set()
         self._layouts: dict[tuple[str, int], tuple[int, list[tuple[Field, bool, int]]]] = {}
 
     def root(self, table: str) -> Any:
@@ -91,6 +94,17 @@ class Decoder:
                 field,
                 position,
             )
+
+    def objects(self, code: str, count: int, table: str, field: str, position: int) -> None:
+        """Charge for a vector of the struct code that becomes `count` Python objects."""
+        self._charge(_OBJECT_CHARGE[code] * count, table, field, position)
+
+    def span(self, start: int, end: int, table: str, field: str, position: int) -> None:
+        """Charge for a constant, which stays a view. Views of the same bytes are written once, but
+        those that only overlap are written in full, each."""
+        if (start, end) not in self._spans:
+            self._spans.add((start, end))
+            self._charge(end - start, table, field, position)
 
     def _u32(self, position: int, table: str, field: str) -> int:
         """The position that the u32 offset at `position` points to; not yet checked itself."""
@@ -219,7 +233,12 @@ class Decoder:
         kind = field.kind
         if kind == SCALARS:
             start, count = self._vector(table, field, at, field.dtype.itemsize)
-            view = self.data[start : start + count * field.dtype.itemsize]
+            end = start + count * field.dtype.itemsize
+            if field.align == 16:
+                self.span(start, end, table.name, field.name, start - 4)
+            else:
+                self._charge(end - start, table.name, field.name, start - 4)
+            view = self.data[start:end]
             return view != 0 if field.code == "?" else view.view(field.dtype)
         if kind == STRING:
             start, count = self._vector(table, field, at, 1)

@@ -172,6 +172,7 @@ class _Reader:
                 f"bytes {offset} to {offset + size} are outside the file", table, field, position
             )
         self.decoder.end = max(self.decoder.end, offset + size)
+        self.decoder.span(offset, offset + size, table, field, position)
         return self.data[offset : offset + size]
 
 
@@ -179,20 +180,21 @@ class _Bad(Exception):
     """(field, what): a value of the table being built is wrong."""
 
 
-def _ints(values: dict[str, Any], table: Table) -> None:
+def _ints(reader: _Reader, table: Table, values: dict[str, Any], position: int) -> None:
     """Turn the vectors of int32 and bool of a record into tuples."""
     for field in table.fields:
         if field.kind == SCALARS and field.code in "i?" and field.name in values:
             vector = values[field.name]
             if vector.size > INT_VECTOR_LIMIT:
                 raise _Bad(field.name, f"a vector of {vector.size} elements is not plausible")
+            reader.decoder.objects(field.code, vector.size, table.name, field.name, position)
             values[field.name] = tuple(vector.tolist())
 
 
 def _plain(cls: Callable[..., Any], has_ints: bool) -> Callable[..., Any]:
     def make(reader: _Reader, table: Table, values: dict[str, Any], position: int) -> Any:
         if has_ints:
-            _ints(values, table)
+            _ints(reader, table, values, position)
         return cls(**values)
 
     return make
@@ -219,7 +221,7 @@ class _Coded:
 
 
 def _operator(reader: _Reader, table: Table, values: dict[str, Any], position: int) -> _Coded:
-    _ints(values, table)
+    _ints(reader, table, values, position)
     offset = values.pop("large_custom_options_offset", 0)
     size = values.pop("large_custom_options_size", 0)
     if offset > 1:
@@ -236,7 +238,7 @@ def _operator(reader: _Reader, table: Table, values: dict[str, Any], position: i
 def _model(reader: _Reader, table: Table, values: dict[str, Any], position: int) -> Model:
     if values.get("version", 0) != VERSION:
         raise _Bad("version", f"{values.get('version', 0)} is not {VERSION}, the one in use")
-    _ints(values, table)
+    _ints(reader, table, values, position)
     codes = values.get("operator_codes", ())
     subgraphs = []
     for subgraph in values.get("subgraphs", ()):

@@ -33,8 +33,8 @@ def find(data: np.ndarray, end: int) -> np.ndarray | None:
     zeros = boundary(end) - end
     head = np.flatnonzero(rest[:zeros])
     start = end + (int(head[0]) if head.size else zeros)
-    if start >= data.size or not (rest.size > 64 or rest.any()):
-        return None
+    if start >= data.size or not (data.size - start > 64 or rest.any()):
+        return None  # few zeros are padding, counted from where they would be written again
     rest = data[start:]
     moved = _moved(rest, 0)
     return rest if moved is None else moved
@@ -61,7 +61,8 @@ def _moved(data: np.ndarray, new_start: int) -> np.ndarray | None:
     if end >= 20 and raw[end - 20 : end - 16] == _LOCATOR64:
         # The zip64 end record stands before its locator; its own size tells where it starts.
         end64 = raw.rfind(_END64, 0, end - 20)
-        if end64 < 0 or end64 + 12 + struct.unpack_from("<Q", raw, end64 + 4)[0] != end - 20:
+        room = end - 20 - (end64 + 12)
+        if end64 < 0 or room < 44 or struct.unpack_from("<Q", raw, end64 + 4)[0] != room:
             return None
         count, size, offset = struct.unpack_from("<QQQ", raw, end64 + 32)
         directory_end = end64

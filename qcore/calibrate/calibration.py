@@ -121,9 +121,9 @@ class Calibration(Mapping[TensorKey, Stats]):
         model: a Model, or anything `tflite_schema.read` takes. Raises NotCalibrated if there are
         none.
         """
-        from qcore.peers.interpreter import read_model
+        from qcore.load import load
 
-        model = read_model(model)
+        model = load(model)
         states: dict[TensorKey, State] = {}
         names: dict[TensorKey, str] = {}
         for number, graph in enumerate(model.subgraphs):
@@ -224,7 +224,7 @@ class Calibration(Mapping[TensorKey, Stats]):
             if runtime.get(name, value) != value:
                 value = (
                     f"{runtime[name]} + {value}"
-                    if value not in str(runtime[name])
+                    if str(value) not in str(runtime[name])
                     else runtime[name]
                 )
             runtime[name] = value

@@ -48,6 +48,7 @@ class Setting:
     nonfinite: str
     state: str
     rebuild: bool
+    first: int = 0  # number of the first sample
 
 
 @dataclass
@@ -57,6 +58,20 @@ class Found:
     states: dict[TensorKey, State] = field(default_factory=dict)
     shapes: dict[TensorKey, tuple[int, ...]] = field(default_factory=dict)
     skipped: dict[TensorKey, int] = field(default_factory=dict)
+
+
+def merged(parts: Iterable[Found]) -> Found:
+    """What was found in all of them; parts in the order of their samples."""
+    out = Found()
+    for found in parts:
+        for key, state in found.states.items():
+            old = out.states.get(key)
+            out.states[key] = state if old is None else old.merge(state)
+        for key, shape in found.shapes.items():
+            out.shapes.setdefault(key, shape)
+        for key, count in found.skipped.items():
+            out.skipped[key] = out.skipped.get(key, 0) + count
+    return out
 
 
 class NotWritten(RuntimeFailed):
@@ -268,7 +283,7 @@ class Collector:
         self.workers = [Worker(setting, self.observer)]
         self.ordered = Found()
         self.waiting: dict[int, dict[TensorKey, list[float]]] = {}
-        self.next = 0
+        self.next = setting.first
         self.done = 0
         self.lock = threading.Lock()
         self.failures: dict[int, BaseException] = {}
@@ -372,16 +387,7 @@ class Collector:
 
     def result(self) -> Found:
         """Everything that was found, merged."""
-        out = Found()
-        for found in (self.ordered, *(w.found for w in self.workers)):
-            for key, state in found.states.items():
-                old = out.states.get(key)
-                out.states[key] = state if old is None else old.merge(state)
-            for key, shape in found.shapes.items():
-                out.shapes.setdefault(key, shape)
-            for key, count in found.skipped.items():
-                out.skipped[key] = out.skipped.get(key, 0) + count
-        return out
+        return merged((self.ordered, *(w.found for w in self.workers)))
 
 
 _collector: Collector | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -15,10 +16,11 @@ from qcore.calibrate.calibration import Calibration, fingerprint
 from qcore.calibrate.collect import Found, Setting
 from qcore.calibrate.program import Programs, build
 from qcore.errors import BadInput, RuntimeFailed
+from qcore.load import load
 from qcore.observers import Observer, find
 from qcore.params import TensorKey
 from qcore.peers.child import Child, Items
-from qcore.peers.interpreter import as_file, check_choice, installed, read_model
+from qcore.peers.interpreter import as_file, check_choice, installed
 from qcore.progress import track
 
 MOST_WORKERS = 4  # interpreters at once, each with all of its tensors in memory
@@ -41,6 +43,8 @@ def calibrate(
     limit: int | None = None,
     time_limit: float | None = None,
     memory_limit: int | None = None,
+    executor: Any = None,
+    shard: int = 256,
 ) -> Calibration:
     """Run `model` on every sample, once and in order, and observe each float32 tensor.
 
@@ -56,6 +60,9 @@ def calibrate(
     state: what recurrent states and resource variables do between samples: "keep", as TFLite's
     calibrator, or "reset" to the start for every sample.  limit: use so many samples at most.
     time_limit: seconds for one answer of the child.  memory_limit: bytes that the child may take.
+    executor: a `concurrent.futures.Executor` whose workers see the same files: samples go to them
+    `shard` at a time and what they find is merged in order, equal to one pass (which it is where a
+    state is kept from sample to sample).
 
     Raises BadSample (with the sample's number), BadInput, RuntimeFailed.
     """
@@ -76,63 +83,34 @@ def calibrate(
         paths.append("optimized")
     check_choice(runtime, paths[0])
     _check(nonfinite, state, threads, limit)
+    if not 1 <= shard <= 4096:
+        raise BadInput(f"shard is {shard}; give 1 to 4096 samples")
 
     given = model
-    model = read_model(given)
+    model = load(given)
     binder = Binder(model, signature)
     programs = build(model, {e.subgraph for e in binder.entries})
-    counted = _Count()
-    bound = counted(
-        track(
-            _limited(binder.all(samples), limit),
-            "Calibrating",
-            total=_total(samples, limit),
-            show=False if callable(progress) else progress,
-        )
+    how = How(
+        chosen, runtime, tuple(paths), threads, nonfinite or chosen.nonfinite, state, time_limit,
+        memory_limit,
+    )  # fmt: skip
+    bound = track(
+        _limited(binder.all(samples), limit),
+        "Calibrating",
+        total=_total(samples, limit),
+        show=False if callable(progress) else progress,
     )
-    with ExitStack() as stack:
-        stack.callback(bound.close)
-        first = next(bound)
-        on_disk = isinstance(given, (str, os.PathLike)) and programs.model is model
-        file = stack.enter_context(as_file(given if on_disk else programs.model))
-        fixed_file = ""
-        if programs.fixed_model is not None:
-            fixed_file = stack.enter_context(as_file(programs.fixed_model))
-        workers, kernel_threads = _workers(programs, chosen, state, threads)
+    tell = progress if callable(progress) else None
+    if executor is not None and not (programs.stateful and state == "keep"):
+        from qcore.calibrate.shards import over
 
-        def setting(path: str) -> Setting:
-            return Setting(
-                file=file,
-                runtime=runtime,
-                path=path,
-                workers=workers,
-                kernel_threads=kernel_threads,
-                observer=chosen,
-                programs=programs.by_subgraph,
-                fixed=programs.fixed,
-                fixed_file=fixed_file,
-                entries=tuple(
-                    (e.subgraph, tuple(i.tensor for i in e.inputs)) for e in binder.entries
-                ),
-                nonfinite=nonfinite or chosen.nonfinite,
-                state=state,
-                rebuild=programs.resources,
-            )
-
-        limits = {"time_limit": time_limit, "memory_limit": memory_limit}
-        child, used, refusal = _start(stack, [setting(p) for p in paths], _frame(first), limits)
-        if child is None:
-            raise RuntimeFailed(_explained(refusal, model))
-        if refusal:
-            notes.append(f"ran with path {used!r}, since with {paths[0]!r} {refusal}")
-        for done in child.stream("feed", Items(), items=map(_frame, bound)):
-            if callable(progress):
-                progress(done)
-        found: Found = child.call("result")
-        version = child.call("version")
-    if callable(progress):
-        progress(counted.count)
-
+        part = over(executor, given, model, signature, bound, how, shard, tell)
+    else:
+        part = observe(given, model, binder, programs, bound, how, tell)
+    if tell is not None:
+        tell(part.samples)
+    notes += part.notes
+    found = part.found
     states = dict(found.states)
     for tensor, same in programs.aliases.items():
         if same in states:
@@ -150,21 +128,99 @@ def calibrate(
             f"{len(programs.other_floats)} tensors hold floats of another type than float32 and "
             f"are not observed (the first is {_name(model, programs.other_floats[0])!r})"
         )
-    ran = {
-        "runtime": runtime,
-        "version": version,
-        "path": used,
-        "kernel_threads": kernel_threads,
-    }
     return Calibration(
         states,
         {key: _name(model, key) for key in states},
         chosen,
-        counted.count,
-        ran,
+        part.samples,
+        part.ran,
         fingerprint(model),
         tuple(notes),
     )
+
+
+@dataclass(frozen=True)
+class How:
+    """How samples are observed; see `calibrate`. paths: tried one after the other."""
+
+    observer: Observer
+    runtime: str
+    paths: tuple[str, ...]
+    threads: int | None
+    nonfinite: str
+    state: str
+    time_limit: float | None
+    memory_limit: int | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What consecutive samples gave. ran: what ran them.  notes: how."""
+
+    found: Found
+    samples: int
+    ran: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def observe(
+    given: Any, model: ts.Model, binder: Binder, programs: Programs, samples: Iterator[Bound],
+    how: How, progress: Callable[[int], None] | None = None,
+) -> Part:  # fmt: skip
+    """Run the model on some samples in a child process. given: the model as it was given, whose
+    file is used where it is one. Tensors made of constants alone are counted with sample 0."""
+    notes = []
+    counted = _Count()
+    bound = counted(samples)
+    with ExitStack() as stack:
+        stack.callback(bound.close)
+        first = next(bound)
+        on_disk = isinstance(given, (str, os.PathLike)) and programs.model is model
+        file = stack.enter_context(as_file(given if on_disk else programs.model))
+        fixed_file = ""
+        if programs.fixed_model is not None:
+            fixed_file = stack.enter_context(as_file(programs.fixed_model))
+        workers, kernel_threads = _workers(programs, how.observer, how.state, how.threads)
+
+        def setting(path: str) -> Setting:
+            return Setting(
+                file=file,
+                runtime=how.runtime,
+                path=path,
+                workers=workers,
+                kernel_threads=kernel_threads,
+                observer=how.observer,
+                programs=programs.by_subgraph,
+                fixed=programs.fixed if first.number == 0 else (),
+                fixed_file=fixed_file,
+                entries=tuple(
+                    (e.subgraph, tuple(i.tensor for i in e.inputs)) for e in binder.entries
+                ),
+                nonfinite=how.nonfinite,
+                state=how.state,
+                rebuild=programs.resources,
+                first=first.number,
+            )
+
+        limits = {"time_limit": how.time_limit, "memory_limit": how.memory_limit}
+        paths = how.paths
+        child, used, refusal = _start(stack, [setting(p) for p in paths], _frame(first), limits)
+        if child is None:
+            raise RuntimeFailed(_explained(refusal, model))
+        if refusal:
+            notes.append(f"ran with path {used!r}, since with {paths[0]!r} {refusal}")
+        for done in child.stream("feed", Items(), items=map(_frame, bound)):
+            if progress is not None:
+                progress(done)
+        found: Found = child.call("result")
+        version = child.call("version")
+    ran = {
+        "runtime": how.runtime,
+        "version": version,
+        "path": used,
+        "kernel_threads": kernel_threads,
+    }
+    return Part(found, counted.count, ran, tuple(notes))
 
 
 def _start(

@@ -61,9 +61,28 @@ def _unpiped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _register() -> None:
-    from qcore.cli import calibrate, diff, explain, fingerprint, inspect, quantize, run, verify
+    from qcore.cli import (
+        advise,
+        calibrate,
+        certify,
+        check,
+        compare,
+        diff,
+        explain,
+        fingerprint,
+        inspect,
+        mixed,
+        quantize,
+        run,
+        sensitivity,
+        sweep,
+        verify,
+    )
 
-    for module in (inspect, calibrate, quantize, verify, run, explain, fingerprint, diff):
+    for module in (
+        inspect, calibrate, quantize, compare, sweep, sensitivity, mixed, verify, certify,
+        check, advise, run, explain, fingerprint, diff,
+    ):  # fmt: skip
         name = module.__name__.rsplit(".", 1)[-1]
         app.command(name, epilog=module.EXAMPLE)(_unpiped(module.command))
 

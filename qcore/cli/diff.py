@@ -42,8 +42,9 @@ def command(
             raise typer.BadParameter(
                 f"{kind!r} is no kind of difference; known are: {', '.join(KINDS)}"
             )
-    found = diff(shared.load(a), shared.load(b)).without(*(ignore or ()))
-    sizes = a.stat().st_size, b.stat().st_size
+    models = shared.load(a), shared.load(b)
+    found = diff(*models).without(*(ignore or ()))
+    sizes = shared.size(a, models[0]), shared.size(b, models[1])
     if json:
         shared.print_json({"a": str(a), "b": str(b), "file_bytes": sizes, **found.to_json()})
     else:

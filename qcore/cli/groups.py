@@ -95,10 +95,11 @@ class Data:
         Text, _data("--signature", metavar="NAME", help="Signature that the samples are for.")
     ] = None
 
-    def open(self, model: ts.Model) -> Any:
+    def open(self, model: ts.Model, **more: Any) -> Any:
         """The samples, read as they are used; None without --data.
 
-        A folder of images without a size gets the height and width that the model's input has.
+        more: further arguments of `qcore.data.open` (part, y). A folder of images without a size
+        gets the height and width that the model's input has.
         """
         how = self._given("x", "mean", "std", "size", "crop", "resample", "limit")
         if self.data is None:
@@ -110,7 +111,7 @@ class Data:
         how |= {name: _parsed(name, how[name]) for name in ("size", "mean", "std") if name in how}
         if "size" not in how and Path(self.data).is_dir():
             how["size"] = _input_size(model)
-        return data.open(self.data, **how)
+        return data.open(self.data, **how, **more)
 
     def given(self) -> list[str]:
         """Names of the options that were given."""
@@ -121,7 +122,36 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Samples(Data):
+class Interpreted(Data):
+    """Samples for the official interpreter, and what its process may take; None where not given."""
+
+    time_limit: Annotated[
+        float | None,
+        _data(
+            "--time-limit",
+            metavar="SECONDS",
+            min=0.1,
+            help="End the interpreter's process if an answer takes longer.",
+        ),
+    ] = None
+    memory_limit: Annotated[
+        int | None,
+        _data(
+            "--memory-limit",
+            metavar="MB",
+            min=1,
+            help="End the interpreter's process if it takes more memory.",
+        ),
+    ] = None
+
+    def limits(self) -> dict[str, Any]:
+        """time_limit, memory_limit in bytes, where given."""
+        found = self._given("time_limit", "memory_limit")
+        return found | {k: v * 10**6 for k, v in found.items() if k == "memory_limit"}
+
+
+@dataclass(frozen=True)
+class Samples(Interpreted):
     """Samples to calibrate on, and how the interpreter is run on them; None where not given."""
 
     observer: Annotated[
@@ -129,7 +159,7 @@ class Samples(Data):
         _data(
             "--observer",
             metavar="NAME",
-            help="minmax (default), tflite, moving_average or histogram.",
+            help="minmax, tflite, moving_average, histogram (default: the recipe's, or minmax).",
         ),
     ] = None
     runtime: Annotated[
@@ -149,7 +179,8 @@ class Samples(Data):
 
     def options(self) -> dict[str, Any]:
         """The options of `qcore.calibrate` that were given."""
-        return self._given("observer", "runtime", "signature", "nonfinite", "state", "threads")
+        names = ("observer", "runtime", "signature", "nonfinite", "state", "threads")
+        return self._given(*names) | self.limits()
 
 
 def _parsed(name: str, text: str) -> Any:

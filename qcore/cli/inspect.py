@@ -26,8 +26,9 @@ def command(
     """
     from qcore.inspect import inspect
 
-    found = inspect(shared.load(model))
-    size = model.stat().st_size
+    loaded = shared.load(model)
+    found = inspect(loaded)
+    size = shared.size(model, loaded)
     if json:
         shared.print_json({"file": str(model), "bytes": size, **found.to_json()})
         return

@@ -65,6 +65,28 @@ def command(
             help="A field of the recipe: input_type=float32. Repeat it.",
         ),
     ] = None,
+    activation_scheme: Annotated[
+        str | None,
+        shared.option(
+            "--activation-scheme",
+            metavar="NAME[:FIELD=VALUE]",
+            help="Scheme of activations: mse, octav, percentile:share=99.9 ...",
+        ),
+    ] = None,
+    weight_scheme: Annotated[
+        str | None,
+        shared.option(
+            "--weight-scheme", metavar="NAME[:FIELD=VALUE]", help="Scheme of weights, likewise."
+        ),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        shared.option(
+            "--plugin",
+            metavar="MODULE|FILE.py",
+            help="Your own schemes and roundings, known by their keys. Repeat it.",
+        ),
+    ] = None,
     plan: Annotated[
         Path | None,
         shared.option("--plan", metavar="FILE", help="Also save the plan, all of it, as JSON."),
@@ -94,7 +116,12 @@ def command(
         raise typer.BadParameter(f"--{samples.given()[0]} is about --data, not about --calibration")
     if verify and samples.data is None:
         raise typer.BadParameter("--verify runs the result on samples; give --data")
-    wanted = _adjusted(qcore.recipe(recipe), rule or (), set_ or ())
+    for text in plugin or ():
+        from qcore.compare.make import plugin as load_plugin
+
+        load_plugin(text)
+    named = {"activation": activation_scheme, "weight": weight_scheme}
+    wanted = _adjusted(qcore.recipe(recipe), rule or (), set_ or (), named)
     for path in (output, plan):
         if path is not None:
             shared.check_output(path)
@@ -103,6 +130,10 @@ def command(
         raise BadInput(f"{output} is the model itself; give another name with -o")
     ranges = samples.open(loaded) if calibration is None else qcore.Calibration.load(calibration)
     quantized = qcore.quantize(loaded, wanted, ranges, **samples.options())
+    if activation_scheme is not None and not needs_calibration(quantized.source, wanted):
+        raise typer.BadParameter(
+            f"recipe {wanted.name} leaves activations float; leave --activation-scheme out"
+        )
     if plan is not None:
         quantized.plan.save(plan)
     quantized.save(output)
@@ -110,10 +141,10 @@ def command(
     if ranges is not None and not needs_calibration(quantized.source, wanted):
         unread = f"recipe {wanted.name} needs no ranges, so none were read or made"
         summary = dataclasses.replace(summary, notes=(*summary.notes, unread))
-    sizes = model.stat().st_size, output.stat().st_size
+    sizes = shared.size(model, loaded), output.stat().st_size
     checked = qcore.verify(
         output, samples.open(loaded), runtime=samples.runtime or "litert",
-        signature=samples.signature,
+        signature=samples.signature, **samples.limits(),
     ) if verify else None  # fmt: skip
     if json:
         told = {"file": str(output), "bytes": sizes[1], "source_bytes": sizes[0]}
@@ -129,8 +160,8 @@ def command(
         raise typer.Exit(1)
 
 
-def _adjusted(recipe: Recipe, rules: Any, fields: Any) -> Recipe:
-    """The recipe with --set and --rule applied, in the order given."""
+def _adjusted(recipe: Recipe, rules: Any, fields: Any, schemes: dict[str, str | None]) -> Recipe:
+    """The recipe with --set, the schemes by operand, and --rule applied, in this order."""
     from qcore.recipe import Recipe
 
     data = recipe.to_json()
@@ -144,11 +175,24 @@ def _adjusted(recipe: Recipe, rules: Any, fields: Any) -> Recipe:
             raise typer.BadParameter(f"--set {text}: {name} is not a field of a recipe")
         table[last] = value
     made = Recipe.from_json(data, recipe.name) if fields else recipe
+    for operand, named in schemes.items():
+        if named is not None:
+            made = made.with_rule(operand=operand, scheme=_scheme(f"--{operand}-scheme", named))
     for text in rules:
         table = dict(_assignment("--rule", part) for part in text.split(","))
         data = made.to_json()
         made = Recipe.from_json({**data, "rule": [*data["rule"], table]}, made.name)
     return made
+
+
+def _scheme(option: str, text: str) -> dict[str, Any]:
+    """KEY:FIELD=VALUE:FIELD=VALUE as a recipe has it."""
+    key, *fields = text.split(":")
+    found = dict(_assignment(option, field) for field in fields)
+    for name, value in found.items():
+        if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+            found[name] = float(value)
+    return {"key": key, **found}
 
 
 def _assignment(option: str, text: str) -> tuple[str, Any]:

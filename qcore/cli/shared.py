@@ -28,7 +28,12 @@ def option(*names: str, metavar: str = "", **more: Any) -> Any:
 
 
 ModelPath = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="The .tflite file.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="A .tflite file; with the extra tensorflow also .keras, .h5 or a SavedModel folder.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, option("--json", help="Print JSON instead of text.")]
 
@@ -143,14 +148,20 @@ def check_output(path: Path) -> None:
 
 
 def load(path: Path) -> ts.Model:
-    """The model in a file; errors name the file."""
-    import tflite_schema as ts
+    """The model in a file or folder; errors name it."""
+    import qcore
     from qcore.errors import BadInput
     from tflite_schema.errors import SchemaError
 
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; give a .tflite file")
     try:
-        return ts.read(path)
+        return qcore.load(path)
     except SchemaError as error:
         raise BadInput(f"{path} is not a readable .tflite file: {error}") from error
+
+
+def size(path: Path, model: ts.Model) -> int:
+    """Bytes of a .tflite file, or of the .tflite that a model of another format was turned into."""
+    import tflite_schema as ts
+    from qcore.peers import converter
+
+    return len(ts.to_bytes(model)) if converter.takes(path) else path.stat().st_size

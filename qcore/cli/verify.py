@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qcore.cli import shared
-from qcore.cli.groups import Data, takes
+from qcore.cli.groups import Interpreted, takes
 
 if TYPE_CHECKING:
     from qcore.verify import Compared, PathCheck, Verification
@@ -17,7 +17,7 @@ EXAMPLE = "Example: qcore verify int8.tflite --data test.npz --std 255 --limit 8
 _SHOWN = 20
 
 
-@takes(Data)
+@takes(Interpreted)
 def command(
     model: shared.ModelPath,
     path: Annotated[
@@ -41,7 +41,7 @@ def command(
     ] = False,
     json: shared.Json = False,
     *,
-    samples: Data,
+    samples: Interpreted,
 ) -> None:
     """Compare every integer with the official interpreter's, on each of its execution paths.
 
@@ -60,6 +60,7 @@ def command(
         tuple(runtime or ("litert",)),
         mode=mode,
         signature=samples.signature,
+        **samples.limits(),
     )
     if json:
         shared.print_json(found.to_json())

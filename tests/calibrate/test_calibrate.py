@@ -297,7 +297,7 @@ def test_run_gives_what_the_model_computes(rng: np.random.Generator) -> None:
     assert list(named) == ["out"]
     with pytest.raises(RuntimeFailed, match="litert"):
         list(interpreter.run(graphs.custom(), samples))
-    with pytest.raises(BadInput, match="no model file"):
+    with pytest.raises(BadInput, match="there is no such file"):
         list(interpreter.run("absent.tflite", samples))
 
 

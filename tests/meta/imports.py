@@ -12,6 +12,7 @@ from pathlib import Path
 STDLIB = sys.stdlib_module_names | {"tomllib"}  # there from Python 3.11 on
 OURS = frozenset({"kernels", "tflite_schema"})
 RUNTIMES = frozenset({"tensorflow", "ai_edge_litert", "ai_edge_quantizer", "litert_quantizer"})
+REPORT = frozenset({"altair", "jinja2", "markupsafe", "vl_convert"})
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ RULES = (
     Rule("kernels/*", frozenset({"numpy"})),
     Rule("qcore/peers/*", OURS | {"numpy"}, RUNTIMES),
     Rule("qcore/cli/*", OURS | {"numpy", "typer"}, frozenset({"rich"})),
+    Rule("qcore/report/*", OURS | {"numpy"}, REPORT),
+    Rule("qcore/sweep/*", OURS | {"numpy"}, frozenset({"distributed", "pyarrow"})),
     Rule("qcore/testing/plugin.py", frozenset({"pytest"})),
     Rule("qcore/testing/strategies/*", OURS | {"numpy", "hypothesis"}),
     Rule("qcore/testing/checks/*", OURS | {"numpy", "hypothesis"}),

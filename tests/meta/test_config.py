@@ -19,7 +19,10 @@ from tests.meta.imports import STDLIB, imported, sources
 
 ROOT = Path(__file__).resolve().parents[2]
 # What only an extra brings.
-EXTRAS = {"tensorflow", "ai_edge_quantizer", "litert_quantizer", "llvmlite", "hypothesis", "pytest"}
+EXTRAS = {
+    "tensorflow", "ai_edge_quantizer", "litert_quantizer", "llvmlite", "hypothesis", "pytest",
+    "altair", "jinja2", "markupsafe", "vl_convert", "distributed", "pyarrow",
+}  # fmt: skip
 # What says something about the distribution, and so has no place among tool settings.
 DISTRIBUTION = {"metadata", "options", "files", "global", "bdist_wheel", "egg_info", "build_ext"}
 

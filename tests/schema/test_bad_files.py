@@ -113,6 +113,45 @@ def overlapping() -> bytes:
     return bytes(data)
 
 
+def one_vector_many_times(table: str, field: str) -> bytes:
+    """1000 tensors whose vectors are one of 5000 elements, that of the first."""
+    small, long = (np.ones(n, np.int32) for n in (1, 5000))
+
+    def made(values: np.ndarray) -> ts.Tensor:
+        if table == "QuantizationParameters":
+            return ts.Tensor(quantization=ts.Quantization(**{field: values}))
+        return ts.Tensor(**{field: tuple(values.tolist())})
+
+    graph = ts.SubGraph((made(long),) + (made(small),) * 999, (), (), ())
+    data = bytearray(unchecked(base(subgraphs=(graph,))))
+    tensors = root(data).field("Model", "subgraphs")[0].field("SubGraph", "tensors")
+    found = [tensors[i] for i in range(1000)]
+    if table == "QuantizationParameters":
+        found = [tensor.field("Tensor", "quantization") for tensor in found]
+    target = found[0].field(table, field).at  # tables are written from the last byte backwards
+    for walk in found[1:]:
+        at = walk.place(table, field)
+        struct.pack_into("<I", data, at, target - at)
+    return bytes(data)
+
+
+def overlapping_constants(outside: bool) -> bytes:
+    """200 buffers, each of them 100 kB of the same 160 kB and each four bytes further on."""
+    numbers = np.full(40_000, 100_000, np.uint32)
+    buffers = (*(ts.Buffer(bytes([i]) * 4) for i in range(200)), ts.Buffer(numbers))
+    data = bytearray(unchecked(base(buffers=buffers), outside=outside))
+    found = root(data).field("Model", "buffers")
+    target = data.index(numbers[:100].tobytes())
+    for i in range(200):
+        if outside:
+            struct.pack_into("<Q", data, found[i].place("Buffer", "offset"), target + 4 * i)
+            struct.pack_into("<Q", data, found[i].place("Buffer", "size"), 100_000)
+        else:
+            at = found[i].place("Buffer", "data")
+            struct.pack_into("<I", data, at, target + 4 * i - at)
+    return bytes(data)
+
+
 OPERATOR_OPTIONS = ts.to_bytes(
     with_operator(ts.Operator(ADD, (0,), (1,), ts.Options("AddOptions"), custom_options=b"ab"))
 )
@@ -324,6 +363,34 @@ CASES = (
     Bad("objects overlap", overlapping, "objects overlap"),
     Bad("one object many times", one_tensor_many_times, "objects overlap", "Tensor"),
     Bad(
+        "one shape many times",
+        lambda: one_vector_many_times("Tensor", "shape_signature"),
+        "objects overlap",
+        "Tensor",
+        "shape_signature",
+    ),
+    Bad(
+        "one range many times",
+        lambda: one_vector_many_times("QuantizationParameters", "min"),
+        "objects overlap",
+        "QuantizationParameters",
+        "min",
+    ),
+    Bad(
+        "constants overlap",
+        lambda: overlapping_constants(False),
+        "objects overlap",
+        "Buffer",
+        "data",
+    ),
+    Bad(
+        "constants outside overlap",
+        lambda: overlapping_constants(True),
+        "objects overlap",
+        "Buffer",
+        "offset",
+    ),
+    Bad(
         "old version",
         lambda: unchecked(base(version=2)),
         "is not 3",
@@ -467,6 +534,27 @@ CASES = (
         "huge shape",
         lambda: unchecked(tensor_with(shape=(1 << 30,) * 3)),
         "too large",
+        "Tensor",
+        "shape",
+    ),
+    Bad(
+        "huge shape beside a zero",
+        lambda: unchecked(tensor_with(shape=(0,) + (1 << 30,) * 3)),
+        "too large",
+        "Tensor",
+        "shape",
+    ),
+    Bad(
+        "more dimensions than an array has",
+        lambda: unchecked(tensor_with(shape=(1,) * 33)),
+        "33 dimensions are too many",
+        "Tensor",
+        "shape",
+    ),
+    Bad(
+        "dimensions whose product takes hours",
+        lambda: unchecked(tensor_with(shape=(1 << 30,) * 200_000)),
+        "200000 dimensions are too many",
         "Tensor",
         "shape",
     ),

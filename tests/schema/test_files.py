@@ -150,8 +150,9 @@ def test_a_zip64_archive_moves_too(tmp_path: Path) -> None:
         b"PK\5\6" + b"\xff" * 18,
         b"PK\1\2" * 30 + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, 120, 0, 0),
         archive(a=b"1")[:-7],
+        b"PK\6\6" + bytes(8) + b"PK\6\7" + bytes(16) + b"PK\5\6" + bytes(18),
     ],
-    ids=["byte", "text", "zeros", "empty end", "wild end", "wild entries", "cut"],
+    ids=["byte", "text", "zeros", "empty end", "wild end", "wild entries", "cut", "short zip64"],
 )
 def test_other_appended_bytes_are_kept(tail: bytes) -> None:
     plain = ts.to_bytes(base())
@@ -163,6 +164,17 @@ def test_other_appended_bytes_are_kept(tail: bytes) -> None:
     again = ts.read(data)
     assert again == model.replace(description="another length")
     assert ts.to_bytes(again) == data
+
+
+def test_what_is_appended_is_the_same_when_read_again() -> None:
+    """However many zeros: few are padding and stay so, many are kept and stay so."""
+    plain = ts.to_bytes(base())
+    kept = set()
+    for tail in (bytes(n) for n in range(140)):
+        model = ts.read(plain + tail)
+        assert ts.read(ts.to_bytes(model)) == model, len(tail)
+        kept.add(model.appended is None)
+    assert kept == {True, False}
 
 
 def test_padding_is_not_appended() -> None:
