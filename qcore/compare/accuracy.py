@@ -151,6 +151,11 @@ def is_scores(shape: Sequence[int]) -> bool:
     return len(sizes) == 1 and sizes[0] >= 2 and len(shape) <= 2
 
 
+def top_class(scores: np.ndarray) -> int:
+    """Number of the highest score, the first of equal ones; -1 where a score is NaN."""
+    return -1 if np.isnan(scores).any() else int(scores.reshape(-1).argmax())
+
+
 class Evaluation:
     """The same samples through all models: accuracy, agreement, a metric, pairs.
 
@@ -259,12 +264,12 @@ class Evaluation:
                 self.classes = False
             if not self.classes:
                 continue
-            top = np.array([row[0].reshape(-1).argmax() for row in made])
+            top = np.array([top_class(row[0]) for row in made])
             truth = top if name is None else truth
             judge.of += len(top)
             judge.agrees += int(np.count_nonzero(top == truth))
             if labels is not None and _are_classes(labels):
-                right[name] = top == labels.reshape(-1)
+                right[name] = (top == labels.reshape(-1)) & (top >= 0)
                 judge.right += int(np.count_nonzero(right[name]))
         names = [n for n in right if n is not None]
         for a, b in combinations(names, 2):

@@ -58,6 +58,12 @@ class Samples:
 
     def __init__(self, samples: Any) -> None:
         if isinstance(samples, Mapping):
+            for name, part in samples.items():
+                if isinstance(part, (str, bytes)) or not isinstance(part, Iterable):
+                    raise BadInput(
+                        f"the samples of signature {name!r} are a {type(part).__name__}; give an "
+                        "iterable"
+                    )
             signed = _Signed(samples)
             once = any(iter(part) is part for part in samples.values())
             samples = iter(signed) if once else signed

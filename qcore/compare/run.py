@@ -68,6 +68,8 @@ def compare(
     """
     named = _named(candidates)
     paths = _paths(latency)
+    if layers is not None and (not isinstance(layers, (int, np.integer)) or layers < 0):
+        raise BadInput(f"layers is {layers!r}; give a whole number, or None for all samples")
     labels = None if labels is None else _labels(labels)
     profile_ = as_profile(profile, runtime)
     held = make.Samples(samples)
@@ -233,6 +235,8 @@ def _labels(labels: Any) -> np.ndarray:
 def _paths(latency: bool | Sequence[str]) -> tuple[str, ...]:
     if isinstance(latency, bool):
         return PATHS if latency else ()
+    if not isinstance(latency, Iterable):
+        raise BadInput(f"latency is {latency!r}; give True, False, or some of {', '.join(PATHS)}")
     wanted = (latency,) if isinstance(latency, str) else tuple(latency)
     for path in wanted:
         if path not in PATHS:

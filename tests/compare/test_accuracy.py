@@ -10,7 +10,7 @@ import pytest
 
 import qcore
 from qcore.compare import compare
-from qcore.compare.accuracy import Z95, Evaluation, is_scores, mcnemar, wilson
+from qcore.compare.accuracy import Z95, Evaluation, is_scores, mcnemar, top_class, wilson
 from qcore.errors import BadInput
 from qcore.execute import as_profile
 from tests.compare.models import branches, operator, quantized, samples, with_constant
@@ -145,6 +145,11 @@ def test_a_metric_that_fails_leaves_all_else():
         (note,) = c.notes
         assert note.startswith("the metric failed with IndexError") and "test_accuracy.py" in note
         assert c.score is None and c.accuracy is not None
+
+
+def test_no_class_is_the_top_one_among_nan():
+    assert top_class(np.array([[1, 5, 5]])) == 1
+    assert top_class(np.array([[np.nan, 5.0, 1.0]])) == -1
 
 
 def test_labels_of_many_shapes_go_to_the_metric():

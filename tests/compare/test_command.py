@@ -110,6 +110,13 @@ def test_wrong_use(cli, common, more, said):
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
 
 
+def test_names_that_become_one_file_name(cli, common, tmp_path):
+    given = "-c", "a b=int8", "-c", "a_b=dynamic", "--keep", "kept"
+    assert cli(*common, *given, "--layers", 0)[0] == 0
+    sizes = {p.name: p.stat().st_size for p in (tmp_path / "kept").iterdir()}
+    assert sorted(sizes) == ["a_b (2).tflite", "a_b.tflite"] and len(set(sizes.values())) == 2
+
+
 def test_outputs_alone(cli, common):
     code, out, err = cli(*common, "-c", "int8", "--layers", 0, "--save", "c.json")
     assert (code, err) == (0, "")

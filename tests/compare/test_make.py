@@ -171,12 +171,17 @@ def test_samples_are_read_again_and_again():
             assert list(given) == [("f", 1), ("f", 2), ("g", 3)]
     with pytest.raises(BadInput, match="give an iterable"):
         make.Samples(5)
+    with pytest.raises(BadInput, match="of signature 'f' are a int"):
+        make.Samples({"f": 5})
 
 
 def test_candidates_must_be_there_and_named(model):
     for given in ({}, "int8", 5, {"float": "int8"}):
         with pytest.raises(BadInput):
             compare(model, given, samples(), latency=False)
+    for wrong in ({"layers": -1}, {"layers": "all"}, {"layers": 1.5}, {"latency": 5}):
+        with pytest.raises(BadInput, match="give"):
+            compare(model, ["int8"], samples(), **{"latency": False, **wrong})
     found = compare(model, ["int8", "int8"], samples(), latency=False)
     assert [c.name for c in found.candidates] == ["int8", "int8 2"]
 
