@@ -123,6 +123,10 @@ class MovingAverageState(State):
         out.folded, out.count = int(data["folded"]), int(data["count"])
         pairs = np.frombuffer(base64.b64decode(data["samples"]), "<f4").reshape(-1, 2)
         out.los, out.his = array("f", pairs[:, 0].tolist()), array("f", pairs[:, 1].tolist())
+        if (out.folded > 0) != (out.head is not None) or (
+            out.count and not out.folded + len(out.los)
+        ):
+            raise ValueError(f"it counts {out.count} values and lacks their samples")
         return out
 
 
