@@ -61,6 +61,14 @@ MEASURED = (
         " calibration samples.",
     ),
     (
+        "schemes.json",
+        "python -m bench.schemes --json bench/results/schemes.json",
+        "Schemes beside the quantizers of TFLite and LiteRT, all from the same calibration samples:"
+        " right answers with their 95 % interval (10,000 pictures of Fashion-MNIST, 1,000 of"
+        " CIFAR), the same first class as the float model, SQNR of the outputs, size, seconds to"
+        " quantize (samples included, ranges that several candidates share observed once).",
+    ),
+    (
         "quantizers.json",
         "python -m bench.quantizers --recipes dynamic,weight_only,int8,int16x8"
         " --json bench/results/quantizers.json",
