@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from kernels import affine, blocks
 from kernels.errors import BadArray, BadRange, NotFinite
-from kernels.ranges import INT4, INT8, INT8_NARROW, INT16, INT16_NARROW, INT32, INT64, UINT8
+from kernels.ranges import (
+    INT4,
+    INT8,
+    INT8_NARROW,
+    INT16,
+    INT16_NARROW,
+    INT32,
+    INT64,
+    UINT8,
+    IntRange,
+)
 from kernels.rounding import ROUNDINGS
 from qcore.testing.strategies import finite32, magnitudes32, scales32, weights_for
 from tests import oracle
@@ -91,6 +101,92 @@ def test_differences_of_int64_are_exact_before_they_are_floats():
     assert got.tolist() == [2.0**53, -(2.0**53), 2.0**60]
 
 
+def test_a_scale_in_float64_is_not_made_float32():
+    values = np.arange(-128, 128).astype(np.int8)
+    want = (values * 0.1).astype(np.float32)
+    assert_identical(affine.dequantize(values, np.float64(0.1), 0), want)
+    assert (affine.dequantize(values, np.float32(0.1), 0) != want).any()
+
+
+@pytest.mark.parametrize("q", [INT8, INT8_NARROW, INT4, UINT8, INT16], ids=str)
+@pytest.mark.parametrize("beyond", [0.5, 1.0, 1.5, 2.0])
+def test_one_value_just_beyond_an_end(q, beyond):
+    """The quick look whether anything has to be clipped is exact at both ends."""
+    for end, value in ((q.qmax, q.qmax + beyond), (q.qmin, q.qmin - beyond)):
+        for x in (np.float32([1, value]), np.float32([value])):
+            want = [1, end][-len(x) :]
+            assert affine.encode_double(x, 1.0, 0, q).tolist() == want
+            assert affine.encode_double(x - 1, 1.0, 1, q).tolist() == want
+            assert affine.encode_double(x, np.ones(x.shape), 0, q).tolist() == want
+            assert affine.encode_inverse32(x, 1.0, q).tolist() == want
+            assert affine.quantize(x, np.float32(1), 0, q).tolist() == want
+
+
+def test_nothing_is_quantized_to_nothing():
+    for shape in ((0,), (0, 3), (3, 0)):
+        x = np.zeros(shape, np.float32)
+        assert affine.quantize(x, np.float32(1), 0, INT8).shape == shape
+        assert affine.dequantize(x.astype(np.int8), np.float32(1), 0).shape == shape
+        assert affine.encode_double(x, 1.0, 0, INT8).shape == shape
+
+
+def test_zero_points_that_float32_does_not_have():
+    for z in (2**24 + 1, -(2**24) - 1, 2**31 - 1):
+        got = affine.dequantize(np.array([0, 2, -3], np.int8), np.float32(1), z, np.float32)
+        assert got.tolist() == [float(np.float32(v - z)) for v in (0, 2, -3)]
+
+
+@pytest.mark.parametrize(
+    ("q", "zero_point"), [(INT16, 0), (INT16, 5), (INT8, 3000), (INT8, 300_000)], ids=str
+)
+def test_large_steps_need_float64(q, zero_point, rng):
+    """Ties far from 0 in steps: float32 is wrong by more than the quick way allows for."""
+    scale = rng.uniform(0.01, 0.02, (50, 1))
+    ties = (
+        rng.integers(-32000, 32000, (50, 400)) if q is INT16 else rng.integers(-120, 120, (50, 400))
+    )
+    w = ((ties + 0.5 - zero_point) * scale).astype(np.float32)
+    want = np.clip(ROUNDINGS["half_away"](w / scale + zero_point), q.qmin, q.qmax)
+    got = affine.encode_double(w, scale, zero_point, q)
+    assert_identical(got, want.astype(q.dtype))
+    with np.errstate(over="ignore"):
+        quick = np.rint(w * (1 / scale).astype(np.float32) + np.float32(zero_point))
+    assert (quick != want).any()
+
+
+@pytest.mark.parametrize("ends", [(0, 30000), (-30000, 0)], ids=str)
+def test_a_range_with_one_far_end_needs_float64(ends, rng):
+    q = IntRange(*ends, np.dtype(np.int16))
+    scale = rng.uniform(0.01, 0.02, (50, 1))
+    w = ((rng.integers(*ends, (50, 400)) + 0.5) * scale).astype(np.float32)
+    want = np.clip(ROUNDINGS["half_away"](w / scale), *ends)
+    assert_identical(affine.encode_double(w, scale, 0, q), want.astype(np.int16))
+    assert (np.rint(w * (1 / scale).astype(np.float32)) != want).any()
+
+
+def test_a_scale_changed_by_just_the_limit_is_not_changed():
+    w = np.float32([1e-30, -1e-30])
+    got = affine.encode_tensor_mlir(w, w[0], affine.ADJUSTED, INT8_NARROW)
+    assert got.tolist() == [127, -127]
+    more = np.nextafter(affine.ADJUSTED, 1)
+    assert affine.encode_tensor_mlir(w, w[0], more, INT8_NARROW).tolist() == [0, 0]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_float16_goes_on_after_a_piece_that_is_clipped():
+    w = np.repeat(np.float32([1e9, 1.5, -1e9, 2.5]), 64)
+    want = np.repeat(np.float16([65504, 1.5, -65504, 2.5]), 64)
+    assert_identical(affine.encode_float16(w, out=np.zeros(w.shape, np.float16)), want)
+
+
+def test_float16_is_rounded_once():
+    """5 * scale is just above a tie of float16, and in float32 the tie itself."""
+    scale = np.float32(np.ceil((1 + 2.0**-11) * 2**26 / 5) / 2**26)
+    assert np.float32(5) * scale == 1 + 2.0**-11 < 5 * float(scale)
+    got = affine.dequantize(np.array([5, -5], np.int8), scale, 0, np.float16)
+    assert got.tolist() == [1 + 2.0**-10, -1 - 2.0**-10]
+
+
 @given(data=st.data())
 def test_encode_inverse32(data):
     q = data.draw(NARROW)
@@ -158,6 +254,30 @@ def test_encode_bias(q, data):
     want = [oracle.encode_bias(oracle.exact(v), oracle.exact(scale), q.bits) for v in bias]
     assert got.dtype == q.dtype
     assert_same(got, want)
+
+
+def test_steps_beside_the_ends_of_int64_saturate():
+    """A zero point added to them would wrap in int64."""
+    x = np.array([2.0**63 - 1024, 1e19, 2.0**40, -(2.0**40), -1e19, 1024 - 2.0**63])
+    for q in (INT32, IntRange(-(2**29), 2**29 - 1, np.dtype(np.int32))):
+        for zero_point in (q.qmax, q.qmin):
+            got = affine.quantize(x, 1.0, zero_point, q)
+            assert got.tolist() == [q.qmax] * 3 + [q.qmin] * 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_bias_that_saturates_gives_no_warning():
+    bias = np.float32([np.inf, 3e38, -3e38, -np.inf])
+    for q in (INT32, INT64):
+        assert affine.encode_bias(bias, 1.0, q).tolist() == [q.qmax] * 2 + [q.qmin] * 2
+
+
+def test_a_bias_of_scale_0_is_0_and_one_of_a_scale_without_inverse_saturates():
+    bias = np.float32([1.5, -2, 0, np.inf])
+    assert affine.encode_bias(bias, 0.0).tolist() == [0, 0, 0, 0]
+    assert affine.encode_bias(bias[:3], 1e-45).tolist() == [INT32.qmax, INT32.qmin, 0]
+    mixed = affine.encode_bias(bias[:3], np.float32([0.5, 0, 0.5]))
+    assert mixed.tolist() == [3, 0, 0]
 
 
 @given(data=st.data())
@@ -290,6 +410,18 @@ def test_every_layout(shape, pattern, order, rng):
     assert_identical(affine.encode_float16(w), wide.astype(np.float16), "float16")
 
 
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(("shape", "pattern"), [s for s in SHAPES if 0 not in s[0]])
+def test_ties_in_every_layout(shape, pattern, rng):
+    """Each value is looked at twice, by its own scale and zero point."""
+    scale = np.asarray(2.0 ** rng.integers(-3, 4, pattern))
+    zero_point = rng.integers(-20, 20, pattern)
+    steps = rng.integers(-90, 90, shape) + 0.5
+    w = np.asarray((steps - zero_point) * scale, np.float32)
+    got = affine.encode_double(w, scale, zero_point, INT8)
+    assert_identical(got, np.asarray(ROUNDINGS["half_away"](steps)).astype(np.int8))
+
+
 @pytest.mark.parametrize(("shape", "axis"), [((3, 70000), 0), ((70000, 3), 1), ((2, 40000, 2), 1),
                                              ((2000, 50), 0), ((50, 2000), 1)])  # fmt: skip
 def test_real_block_size(shape, axis, rng):
@@ -298,6 +430,14 @@ def test_real_block_size(shape, axis, rng):
     along = affine.along(m, axis, len(shape))
     got = affine.encode_max32(w, along, INT8_NARROW)
     assert_identical(got, simple(w, affine.inverse_max32(along, INT8_NARROW), INT8_NARROW))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("size", [63, 64, 65, 66, 67, 200])
+def test_pieces_of_the_wide_way_fit_their_memory(size):
+    x = np.arange(size, dtype=np.float32)
+    assert affine.encode_double(x, 1.0, 0, INT16).tolist() == list(range(size))
+    assert affine.encode_double(x, 1.0, -5, INT16).tolist() == list(range(-5, size - 5))
 
 
 def test_slices_of_the_first_axis_give_the_whole(rng):
@@ -368,6 +508,9 @@ def test_float16_of_every_neighbour(rng):
 
 # --- refusals -------------------------------------------------------------------------------------
 
+SEVENTEEN = IntRange(-(2**16), 2**16 - 1, np.dtype(np.int32))
+THIRTY_THREE = IntRange(-(2**32), 2**32 - 1, np.dtype(np.int64))
+
 
 @pytest.mark.parametrize("size", [1, 5, 64, 1000, 100_000])
 @pytest.mark.parametrize("where", ["first", "last"])
@@ -405,7 +548,26 @@ def test_infinity_saturates_and_has_no_integer_under_a_zero_inverse():
             BadArray,
         ),
         (lambda: affine.encode_max32(np.float32([1]), 1, INT8, out=np.empty(2, np.int8)), BadArray),
+        (
+            lambda: affine.encode_max32(np.float32([1]), 1, INT8, out=np.empty(1, np.uint8)),
+            BadArray,
+        ),
+        (
+            lambda: affine.encode_max32(
+                np.ones((2, 2), np.float32), 1, INT8, out=np.empty((2, 2), np.int8, "F")
+            ),
+            BadArray,
+        ),
+        (lambda: affine.encode_max32(np.float32([1]), 1.0, SEVENTEEN), BadArray),
+        (
+            lambda: affine.encode_max32(np.float32([1, 2]), 1, INT8, out=np.empty(1, np.int8)),
+            BadArray,
+        ),
         (lambda: affine.quantize(np.float16([1]), 1, 0, INT8), BadArray),
+        (lambda: affine.quantize(np.float32([1]), 1, 5, THIRTY_THREE), BadRange),
+        (lambda: affine.quantize(np.float32([1, 2]), np.ones(3), 0, INT8), BadArray),
+        (lambda: affine.quantize(np.float32([1, 2]), np.ones(3), np.zeros(3), INT8), BadArray),
+        (lambda: affine.quantize(np.float32([1, 2]), 1, np.zeros(3), INT8), BadArray),
         (lambda: affine.quantize(np.float32([1]), 0, 0, INT8), NotFinite),
         (lambda: affine.quantize(np.float32([1]), np.nan, 0, INT8), NotFinite),
         (lambda: affine.quantize(np.float32([1]), -1.0, 0, INT8), NotFinite),

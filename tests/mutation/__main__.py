@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutation import document
-from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.mutants import Mutant, again, mutants
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = "the mutation check needs cosmic-ray: pip install 'tflite-qcore[mutation]'"
@@ -113,18 +113,17 @@ def examine(
     file: str, subject: Subject, sample: int, before: dict[str, Any] | None, log: Path | None
 ) -> dict[str, Any]:
     """Run every mutant of a file, or the survivors of a result; counts and survivors."""
-    found = list(mutants((ROOT / file).read_text("utf-8")))
-    chosen, count, tried = found, len(found), len(found)
+    source = (ROOT / file).read_text("utf-8")
     states: dict[str, int] = {"failed": 0, "timeout": 0, "passed": 0}
     if before is not None:
-        names = {_name(row) for row in before["survivors"]}
-        chosen = [m for m in found if _name(asdict(m)) in names]
+        chosen = [again(source, row) for row in before["survivors"]]
         count, tried = before["mutants"], before["tried"]
         states["failed"] = tried - before["timeouts"] - len(chosen)
         states["timeout"] = before["timeouts"]
     else:
+        found = list(mutants(source))
         chosen = random.Random(1).sample(found, min(sample or len(found), len(found)))
-        tried = len(chosen)
+        count, tried = len(found), len(chosen)
     survivors = []
     with tempfile.TemporaryDirectory(prefix="mutation-") as place:
         tree = copied(Path(place))
@@ -157,10 +156,6 @@ def examine(
         "timeouts": states["timeout"], "tests": list(subject.tests),
         "survivors": sorted(survivors, key=lambda row: (row["line"], row["after"])),
     }  # fmt: skip
-
-
-def _name(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["operator"], row["before"], row["after"]
 
 
 def main() -> int:

@@ -28,6 +28,8 @@ cosmic-ray makes no changes to texts.
 copies the tree, mutates the copy, and writes results and this page; the exit code is 1 if a
 survivor is not explained. `tests/mutation/__main__.py` has the table of files and tests.
 
+Where fewer were tried than there are, they are a random sample.
+
 | file | mutants | tried | killed | by time limit | surviving, explained |
 | --- | ---: | ---: | ---: | ---: | ---: |
 """

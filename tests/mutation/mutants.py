@@ -10,6 +10,7 @@ import ast
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,22 @@ def mutants(source: str) -> Iterator[Mutant]:
             line, before, after = _difference(lines, changed.splitlines())
             inside = meaning(changed, hollow=True) == outside
             yield Mutant(name.removeprefix("core/"), line, before, after, changed, inside)
+
+
+def again(source: str, row: dict[str, Any]) -> Mutant:
+    """The mutant that a row of the results stands for; its line may have moved."""
+    lines = source.splitlines()
+    at = min(
+        (i for i, line in enumerate(lines) if line.strip() == row["before"]),
+        key=lambda i: abs(i + 1 - row["line"]),
+        default=None,
+    )
+    if at is None:
+        raise SystemExit(f"{row['before']!r} is not there any more; run without --again")
+    indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
+    changed = "\n".join([*lines[:at], indent + row["after"], *lines[at + 1 :]]) + "\n"
+    inside = meaning(changed, hollow=True) == meaning(source, hollow=True)
+    return Mutant(row["operator"], at + 1, row["before"], row["after"], changed, inside)
 
 
 def _difference(old: list[str], new: list[str]) -> tuple[int, str, str]:
