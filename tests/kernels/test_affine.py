@@ -154,6 +154,15 @@ def test_large_steps_need_float64(q, zero_point, rng):
     assert (quick != want).any()
 
 
+def test_a_zero_point_far_outside_needs_float64(rng):
+    """Near ties, but not on them: those the quick way would look at again."""
+    scale = rng.uniform(0.01, 0.02, (50, 1))
+    steps = rng.integers(-120, 120, (50, 400)) + rng.uniform(0.495, 0.505, (50, 400))
+    w = ((steps - 30_000) * scale).astype(np.float32)
+    want = np.clip(ROUNDINGS["half_away"](w / scale + 30_000), INT8.qmin, INT8.qmax)
+    assert_identical(affine.encode_double(w, scale, 30_000, INT8), want.astype(np.int8))
+
+
 @pytest.mark.parametrize("ends", [(0, 30000), (-30000, 0)], ids=str)
 def test_a_range_with_one_far_end_needs_float64(ends, rng):
     q = IntRange(*ends, np.dtype(np.int16))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernels import ops
-from kernels.call import Call, Tensor
+from kernels.call import Call, Tensor, options
 from kernels.errors import KernelError, RuntimeRefuses
 from kernels.profile import PATHS, RUNTIMES, Profile
 from qcore.testing.cases import generators, make
@@ -86,3 +86,24 @@ def test_another_quantized_dimension_is_not_taken(operator: str):
 def test_a_subnormal_scale_stops_the_runtime(operator: str):
     tiny = changed(taken(operator), scale=np.array([1e-40], np.float32))
     assert "stops at scale" in resolved(tiny)
+
+
+@pytest.mark.parametrize(
+    ("operator", "scales", "taken"),
+    [
+        ("MUL", (0.01, 0.01, 1.0), True),  # 1e-4; as a sum neither ratio would do
+        ("MUL", (0.001, 0.01, 1.0), False),  # below 2^-16
+        ("MUL", (16.0, 16.0, 1.0), False),  # just 256
+        ("ADD", (0.5, 2.0**-10, 1.0), True),
+        ("ADD", (0.5, 2.0**-11, 1.0), False),
+        ("SUB", (256.0, 1.0, 1.0), False),
+    ],
+)
+def test_ratios_of_scales(operator, scales, taken):
+    """XNNPACK takes products from 2^-16 to 256, sums with both ratios from 2^-10 to 256."""
+    a, b, y = (
+        Tensor("int8", scale=np.float32([s]), zero_point=np.int64([0]), declared=(2, 3))
+        for s in scales
+    )
+    call = Call(operator, (a, b), (y,), options(), Profile("xnnpack", "litert"))
+    assert ops.module(operator).delegated(call) is taken

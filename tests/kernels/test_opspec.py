@@ -561,6 +561,28 @@ def test_version(name: str, call: Use, version: int) -> None:
     assert ops.find(name).version(call) == version
 
 
+@pytest.mark.parametrize(
+    ("inputs", "scales", "version"),
+    [
+        (I8[:2], (0.5, 0.5, 0.25), 3),  # just 1
+        (I8[:2], (0.5, 0.5, 0.251), 2),
+        (I8[:2], (0.5, 0.5, 0.2), 3),  # below 2
+        (I8[:2], (4.0, 0.5, 2.5), 2),  # neither quotient nor power of the first two
+        (I8[:2], (0.5, 4.0, 1.5), 3),
+        (I8[:2], (0.5, 4.0), 2),  # one is missing
+        (I8[:2], (0.0, 4.0, 1.0), 2),
+        (I8[:2], (None, 4.0, 1.0), 2),
+        (I8[:2], (2.0, 4.0, 1.0, 0.5), 3),
+        (I16[:2], (2.0, 4.0, 1.0), 4),
+        (("uint8", "uint8"), (2.0, 4.0, 1.0), 3),
+        (("float32", "float32"), (), 1),
+    ],
+)  # fmt: skip
+def test_version_of_mul_by_its_scales(inputs, scales, version) -> None:
+    """Version 3 where the inputs' scales make at least the output's, but not of int16."""
+    assert ops.find("MUL").version(use(inputs, inputs[0], scales=scales)) == version
+
+
 def test_first_special_wins() -> None:
     spec = replace(
         ops.find("ADD"), special=(Special(7, "hybrid", hybrid), Special(9, "any", lambda use: True))

@@ -6,8 +6,8 @@
     python -m tests.mutation --document               docs/mutation.md from the recorded results
 
 The tree is copied to a temporary folder and mutated there, in a random order; Ctrl-C keeps what was
-tried of a file. Results go to results.json beside this
-file, a file at a time; a survivor that `equivalent.toml` does not explain makes the exit code 1.
+tried of a file. Results go to results.json beside this file, a file at a time; a survivor that
+`equivalent.toml` does not explain makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def _operator(name: str) -> tuple[str, ...]:
     """The tests that run in this process: no official runtime or converter is asked."""
     return (
         f"{KERNELS}test_ops.py", f"{KERNELS}test_delegated.py", f"{KERNELS}test_opspec.py",
-        "-k", f"[{name}] or [{name}- or test_specs or test_version or test_document_is",
+        "-k",
+        f"[{name}] or [{name}- or test_specs or test_version or test_document_is or test_ratios",
     )  # fmt: skip
 
 
@@ -58,6 +59,7 @@ TABLE: dict[str, Subject] = {
     "kernels/affine.py": Subject((f"{KERNELS}test_affine.py",)),
     "kernels/ops/add.py": Subject(_operator("ADD")),
     "kernels/ops/average_pool_2d.py": Subject(_operator("AVERAGE_POOL_2D")),
+    "kernels/ops/mul.py": Subject(_operator("MUL")),
     "kernels/ops/fully_connected.py": Subject(_operator("FULLY_CONNECTED"), 300),
 }
 
