@@ -15,7 +15,6 @@ square of `crop` times the shorter side, and resized to `size`.
 from __future__ import annotations
 
 import builtins
-import importlib
 import math
 import os
 import re
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from qcore import modules
 from qcore.errors import BadInput
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -375,18 +375,10 @@ def _rows(path: Path, name: str) -> Iterator[np.ndarray]:
 
 
 def _function(text: str, scale: Any) -> Source:
-    module_name, _, name = text.partition(":")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise BadInput(f"{text}: module {module_name!r} cannot be imported ({error})") from None
+        found = modules.function(text)
     except (Exception, SystemExit) as error:
         raise _failed(text, error) from error
-    found = getattr(module, name, None)
-    if found is None:
-        raise BadInput(f"{text}: module {module_name!r} has no {name!r}; check the name")
 
     def scaled(sample: Any) -> Any:
         if isinstance(sample, dict):

@@ -70,7 +70,7 @@ def quantize(
 
     recipe = find_recipe(recipe)
     prepared = prepare(load(model), recipe)
-    ranges = _ranges(prepared, recipe, calibration, options)
+    ranges = ranges_for(prepared, recipe, calibration, options)
     made = plan(prepared, recipe, ranges)
     if ranges is not None:
         made = made.replace(notes=(*ranges.notes, *made.notes))
@@ -86,8 +86,10 @@ def apply_plan(prepared: ts.Model, made: Plan) -> Quantized:
     return Quantized(prepared, made, patch.lower(prepared, made))
 
 
-def _ranges(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str, Any]) -> Any:
-    """The Calibration to plan by, made from samples where samples were given."""
+def ranges_for(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str, Any]) -> Any:
+    """The Calibration to plan by, made from samples where samples were given; None where the recipe
+    needs none. model: prepared.  options: of `calibrate`; without an observer it is chosen here.
+    """
     if not needs_calibration(model, recipe):
         return None
     from qcore.calibrate import Calibration, calibrate

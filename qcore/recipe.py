@@ -8,6 +8,7 @@ loads one, `Recipe.load` any TOML or JSON file, LiteRT's quantizer recipes inclu
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from qcore.errors import BadRecipe
 from qcore.granularity import Granularity
 from qcore.rounding import Rounding
 from qcore.schemes import Scheme
+from tflite_schema import files
 
 if TYPE_CHECKING:
     from qcore.observers import Observer
@@ -288,6 +290,13 @@ class Recipe:
                 raise BadRecipe(f"rule {i} of recipe {name!r}: {error}") from None
         return cls(rules=tuple(made), **fields)
 
+    def save(self, path: str | Path) -> None:
+        """Writes the recipe as JSON, a rule a line; an existing file is replaced by a whole one."""
+        if Path(path).suffix != ".json":
+            raise BadRecipe(f"{path}: a recipe is saved as JSON; name it .json")
+        fields = [f"{json.dumps(key)}: {_lines(value)}" for key, value in self.to_json().items()]
+        files.replace(path, (("{\n" + ",\n".join(fields) + "\n}\n").encode(),))
+
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
         """From a .toml or .json file. Raises BadRecipe naming file and place."""
@@ -303,6 +312,13 @@ class Recipe:
             return cls.from_json(data, path.stem)
         except BadRecipe as error:
             raise BadRecipe(f"{path}: {error}") from None
+
+
+def _lines(value: Any) -> str:
+    """JSON with a line for each element of a list."""
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(map(json.dumps, value)) + "\n]"
 
 
 def names() -> tuple[str, ...]:

@@ -220,13 +220,14 @@ def _compared(
     latency: str, profile: str, observer: str | None, threads: int | None, judged: _Evaluation,
 ) -> Comparison:  # fmt: skip
     import qcore
+    from qcore import modules
     from qcore.compare import make
     from qcore.errors import BadInput
 
     if samples.data is None:
         raise typer.BadParameter("there is nothing to compare on; give --data")
     for text in plugins:
-        make.plugin(text)
+        modules.plugin(text)
     named: dict[str, str] = {}
     for text in candidates:
         name, spec = make.split_name(text)

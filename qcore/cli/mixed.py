@@ -58,8 +58,6 @@ def command(
     from rich.text import Text
 
     import qcore
-    from qcore.testing.measured import dumps
-    from tflite_schema import files
 
     if samples.data is None:
         raise typer.BadParameter("there is nothing to measure on; give --data")
@@ -72,7 +70,7 @@ def command(
         loaded, recipe, None, samples.open(loaded), target=target, gain=gain, budget=budget,
         price=price, threads=options.pop("threads", None), **options,
     )  # fmt: skip
-    files.replace(output, (dumps(found.recipe.to_json()).encode(),))
+    found.recipe.save(output)
     if json:
         shared.print_json(found.to_json() | {"file": str(output)})
     else:

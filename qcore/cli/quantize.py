@@ -106,6 +106,7 @@ def command(
     With --verify, exits with 1 when an integer differs from the official interpreter's.
     """
     import qcore
+    from qcore import modules
     from qcore.errors import BadInput
     from qcore.plan import needs_calibration
     from qcore.plan.summary import summarize
@@ -117,9 +118,7 @@ def command(
     if verify and samples.data is None:
         raise typer.BadParameter("--verify runs the result on samples; give --data")
     for text in plugin or ():
-        from qcore.compare.make import plugin as load_plugin
-
-        load_plugin(text)
+        modules.plugin(text)
     named = {"activation": activation_scheme, "weight": weight_scheme}
     wanted = _adjusted(qcore.recipe(recipe), rule or (), set_ or (), named)
     for path in (output, plan):

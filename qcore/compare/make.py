@@ -15,13 +15,10 @@ As text a candidate is a spec:
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import os
 import pickle
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -34,7 +31,7 @@ import tflite_schema as ts
 from kernels import ops
 from kernels.errors import KernelError
 from kernels.opspec import Role
-from qcore import peers
+from qcore import modules, peers
 from qcore.errors import BadInput, BadRecipe, QcoreError, failure
 from qcore.load import load
 from qcore.observers import Observer, find
@@ -339,40 +336,11 @@ def _field(spec: str, text: str) -> tuple[str, Any]:
     return name, {"true": True, "false": False}.get(value, value)
 
 
-def function(text: str) -> Any:
-    """What "module:name" names; modules in the working folder are found."""
-    module, _, name = text.partition(":")
-    found = getattr(_import(module), name, None)
-    if found is None:
-        raise BadInput(f"{text}: module {module!r} has no {name!r}; check the name")
-    return found
-
-
-def plugin(text: str) -> None:
-    """Import a module (by name, as "module:Class" or as a .py file), so that its schemes, observers
-    and roundings are known by their keys. Raises BadInput with what was raised in it."""
-    path = Path(text)
-    if path.suffix != ".py":
-        function(text) if ":" in text else _import(text)
-        return
-    if not path.is_file():
-        raise BadInput(f"{text}: there is no such file; check the path")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+def function(spec: str) -> Any:
+    """What "module:name" names. Raises BadInput, also with what was raised in the module."""
     try:
-        spec.loader.exec_module(module)
+        return modules.function(spec)
+    except BadInput:
+        raise
     except Exception as error:
-        raise BadInput(f"{text} failed with {failure(error)}; mend it") from error
-
-
-def _import(name: str) -> Any:
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise BadInput(f"module {name!r} cannot be imported ({error}); check the name") from None
-    except Exception as error:
-        raise BadInput(f"module {name!r} failed with {failure(error)}; mend it") from error
+        raise BadInput(f"{spec} failed with {failure(error)}; mend it") from error

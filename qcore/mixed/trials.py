@@ -15,13 +15,12 @@ import numpy as np
 
 from kernels.opspec import Tie
 from kernels.threads import cores
-from qcore.calibrate import Calibration, calibrate
 from qcore.errors import BadInput
 from qcore.load import load
 from qcore.metrics import Difference
 from qcore.peers.real import run_real
-from qcore.plan import needs_histograms
-from qcore.quantize import Quantized, quantize
+from qcore.prepare import prepare
+from qcore.quantize import Quantized, quantize, ranges_for
 from qcore.recipe import Recipe, Rule
 from qcore.recipe import recipe as find_recipe
 from qcore.targets.site import Site, macs, sites
@@ -90,11 +89,8 @@ class Trials:
         self.samples = list(samples) if isinstance(samples, Iterator) else samples
         self.labels, self.metric = labels, metric
         self.threads = threads or cores()
-        if not isinstance(calibration, Calibration):
-            if needs_histograms(self.model, self.base):
-                options.setdefault("observer", "histogram")
-            calibration = calibrate(self.model, calibration, **options)
-        self.calibration = calibration
+        prepared = prepare(self.model, self.base)
+        self.calibration = ranges_for(prepared, self.base, calibration, options)
         found = self._units()
         self.units = tuple(u for u in found if u.computes)
         self._movers = tuple(u for u in found if not u.computes)

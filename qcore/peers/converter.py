@@ -187,12 +187,7 @@ class Converter:
         if self._child is None or not self._child.alive:
             self._child = Child(TARGET, what=WHO, time_limit=self._time_limit)
         self._child.what = f"{WHO} on {path}"
-        stream = self._child.stream(str(path), settings, Items(), items=items)
-        while True:
-            try:
-                next(stream)
-            except StopIteration as stop:
-                return stop.value
+        return self._child.call(str(path), settings, Items(), items=items)
 
 
 def make(

@@ -111,11 +111,9 @@ class Quantizer:
         from qcore.peers.child import Items
 
         bias = bias or ("int64" if activations == "int16" else "int32")
-        return _last(
-            self._child("legacy", B).stream(
-                bytes(data), Items(), activations, input_type, output_type, bias, allow_float,
-                per_channel, items=() if samples is None else samples,
-            )
+        return self._child("legacy", B).call(
+            bytes(data), Items(), activations, input_type, output_type, bias, allow_float,
+            per_channel, items=() if samples is None else samples,
         )  # fmt: skip
 
     def calibrated(self, data: bytes, samples: Iterable[Any]) -> bytes:
@@ -123,7 +121,7 @@ class Quantizer:
         from qcore.peers.child import Items
 
         child = self._child("calibrated", "TFLite's calibrator")
-        return _last(child.stream(bytes(data), Items(), items=samples))
+        return child.call(bytes(data), Items(), items=samples)
 
 
 def _diagnostics(child: Any, call: int) -> str:
@@ -138,15 +136,6 @@ def _diagnostics(child: Any, call: int) -> str:
     errors = [line.split("error: ", 1)[1] for line in lines if "error: " in line]
     useful = [e for e in errors if not e.startswith("Failed VHLO")]
     return (useful or errors or [""])[0]
-
-
-def _last(stream: Iterator[Any]) -> Any:
-    """What a generator returns."""
-    while True:
-        try:
-            next(stream)
-        except StopIteration as stop:
-            return stop.value
 
 
 def make(

@@ -30,16 +30,14 @@ A grid file is TOML:
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qcore import peers, textfiles
+from qcore import modules, peers, textfiles
 from qcore.compare import make
 from qcore.compare.run import PATHS, versions
 from qcore.errors import BadInput, BadRecipe
@@ -248,7 +246,7 @@ def trials(
     for what cannot be tried at all."""
     plugins = [os.path.abspath(p) if os.path.exists(p) else p for p in plugins]
     for text in plugins:
-        make.plugin(text)
+        modules.plugin(text)
     measured = _measures(measure)
     code = {"plugins": [_code(p) for p in plugins]} if plugins else {}
     known = versions()
@@ -351,15 +349,8 @@ def _code(module: str) -> str:
     """Digest of a module's file; its name where it has none."""
     if os.path.exists(module):
         return identity(module)
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise BadInput(f"there is no file, folder or module {module}; check the name")
-    return identity(found.origin) if found.origin and os.path.exists(found.origin) else module
+    file = modules.origin(module)
+    return module if file is None else identity(file)
 
 
 def _made(given: Any, folder: Folder) -> tuple[dict[str, Any], dict[str, Any]]:

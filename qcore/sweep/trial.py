@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from qcore import modules
 from qcore.compare import make
 from qcore.compare.run import measured
 from qcore.errors import BadInput
@@ -78,7 +79,7 @@ def run(trial: Trial, threads: int | None = 1) -> dict[str, Any]:
     """The comparison of the float model with the candidate, as JSON. Whatever goes wrong with the
     candidate is in it; raises BadInput and OSError for the model and the data themselves."""
     for text in trial.plugins:
-        make.plugin(text)
+        modules.plugin(text)
     given = candidate(trial)
     evaluation, labels = _evaluation(trial)
     how = trial.measure

@@ -66,6 +66,17 @@ def test_json_reads_back_as_it_was(chosen, deviations):
     assert Recipe.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
+def test_a_saved_recipe_is_loaded_again_and_has_a_line_for_each_rule(tmp_path):
+    made = recipe("int8").with_rule(name="head/*", mode="float").with_rule(mode="dynamic")
+    made.save(tmp_path / "mine.json")
+    assert Recipe.load(tmp_path / "mine.json") == made
+    text = (tmp_path / "mine.json").read_text()
+    assert all(text.count(f'"mode": "{mode}"') == 1 for mode in ("float", "dynamic"))
+    assert not any('"float"' in line and '"dynamic"' in line for line in text.splitlines())
+    with pytest.raises(BadRecipe, match="name it .json"):
+        made.save(tmp_path / "mine.toml")
+
+
 def test_like_converter_switches_every_deviation_off():
     made = recipe("int8").like_converter()
     assert not any(made.deviates(key) for key in DEVIATIONS)
