@@ -28,33 +28,14 @@ from bench.results import save, show
 from bench.sides import Ours, Theirs, path_of, pin
 from kernels.call import Tensor
 from kernels.errors import KernelError
-from kernels.simd.program import Foreign, Program, Step
+from kernels.simd.program import Called, Foreign, Program, Step
 from kernels.simd.target import host
 from qcore.execute import Block, Node
+from qcore.targets.site import macs, sites
 from qcore.testing import models
 
 SHORT = 2e-5  # seconds: what is shorter is repeated inside one call
 SIZES = ((256, 256, 256), (256, 512, 256), (512, 512, 512), (1024, 256, 1024), (1024, 1024, 1024))
-
-
-def macs(block: Block, node: Node) -> int:
-    """Products that the operator sums; 0 for operators that are no sum of products."""
-    if not node.outputs:
-        return 0
-    operands = [block.tensors[t].shape if t >= 0 else () for t in node.inputs]
-    out = block.tensors[node.outputs[0]].shape
-    count = math.prod(out)
-    if node.name == "CONV_2D":
-        return count * math.prod(operands[1][1:])
-    if node.name == "DEPTHWISE_CONV_2D":
-        return count * math.prod(operands[1][1:3])
-    if node.name == "FULLY_CONNECTED":
-        return count * operands[1][1]
-    if node.name == "BATCH_MATMUL":
-        return count * operands[0][-2 if node.options.adj_x else -1]
-    if node.name == "TRANSPOSE_CONV":
-        return math.prod(operands[2]) * math.prod(operands[1][:3])
-    return 0
 
 
 def held(block: Block, numbers: Sequence[int]) -> list[Tensor]:
@@ -105,7 +86,7 @@ def ours(program: Program, seconds: float) -> dict[int, tuple[list[str], float]]
 def _pieces(program: Program) -> Iterator[Any]:
     """For each step its row of a table; nothing for a foreign one."""
     for segment in program.instance(0).segments:
-        if isinstance(segment, Foreign):
+        if isinstance(segment, Called):
             yield None
         else:
             yield from segment.rows
@@ -136,12 +117,13 @@ def profile(model: str, path: str, seconds: float, interpreter: bool) -> list[di
     assert program is not None
     measured = ours(program, seconds)
     total = sum(took for _, took in measured.values())
+    products = {s.number: macs(s) for s in sites(executor.model) if s.subgraph == 0}
     rows = []
     for node in block.nodes:
         if node.number not in measured:
             continue
         kernels, took = measured[node.number]
-        work = macs(block, node)
+        work = products[node.number]
         row: dict[str, Any] = {
             "#": node.number, "operator": described(block, node), "kernels": " ".join(kernels),
             "us": took * 1e6, "share %": 100 * took / total,
@@ -184,7 +166,7 @@ def peak(profiles: tuple[str, ...] = ("xnnpack", "optimized")) -> list[dict[str,
         for m, n, k in SIZES:
             program = single.program(single.dense(m, n, k, path))
             table = program.instance(0).segments[0]
-            assert not isinstance(table, Foreign)
+            assert not isinstance(table, Called)
             top = single.peak_rate()
             rate = m * n * k / single.best(single.rows(table.rows), 0.3)
             top = max(top, single.peak_rate())

@@ -40,7 +40,7 @@ CANDIDATES = (
 )  # fmt: skip
 
 
-def compared(name: str, candidates: list[str], limit: int) -> Any:
+def compared(name: str, candidates: Any, limit: int) -> Any:
     """The Comparison of one model."""
     entry, (data, count, evaluated) = corpus.entry(name), MODELS.get(name, OTHER)
     labels = None

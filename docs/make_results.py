@@ -69,6 +69,30 @@ MEASURED = (
         " quantize (samples included, ranges that several candidates share observed once).",
     ),
     (
+        "tuning.json",
+        "python -m bench.tuning --json bench/results/tuning.json",
+        "Integers of weights and biases chosen on the samples (tuning.md), the scales are the same."
+        " Models without labels are judged on the samples they were tuned on.",
+    ),
+    (
+        "mixed.json",
+        "python -m bench.mixed search --json bench/results/mixed.json",
+        "The fewest products in float for 6 dB more than int8 has, at most a tenth of them"
+        " (mixed.md). Reproduced: the saved recipe makes the same model. Unseen: the recipe"
+        " calibrated on views of one half of the photos, measured on the other.",
+    ),
+    (
+        "subsets.json",
+        "python -m bench.mixed subsets --json bench/results/subsets.json",
+        "The search beside the best of all subsets of operators, each of which was measured.",
+    ),
+    (
+        "sweep.json",
+        "python -m bench.sweep --json bench/results/sweep.json",
+        "One grid of trials run in several ways. Differing: numbers and texts unlike those of the"
+        " first run.",
+    ),
+    (
         "quantizers.json",
         "python -m bench.quantizers --recipes dynamic,weight_only,int8,int16x8"
         " --json bench/results/quantizers.json",

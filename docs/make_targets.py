@@ -24,6 +24,7 @@ from docs.document import Document, cell, machine  # noqa: E402
 from docs.document import table as rows_table  # noqa: E402
 from qcore import targets  # noqa: E402
 from qcore.targets.rule import Placement, Rule, Target  # noqa: E402
+from qcore.targets.sources import cited  # noqa: E402
 
 HEAD = f"""# Targets
 
@@ -50,19 +51,47 @@ for operator in found["edgetpu"].operators:
     print(operator.where, *operator.reasons, sep="; ")
 ```
 
-`qcore advise` makes what the target might run of a float model (float16, dynamic, int8, int16x8),
-checks each by these tables, measures size, error or accuracy, and for the CPU the time of the
-official interpreter, and recommends one:
+`qcore advise` makes what the target might run of a float model (float16, dynamic, int8, int16x8;
+other recipes by `--strategy`), checks each by these tables, measures size, error, accuracy, and for
+the CPU the time of the official interpreter, and recommends one:
 
 ```sh
 qcore advise model.tflite --target edgetpu --data train.npz --std 255 -o out.tflite
+qcore advise model.tflite --target xnnpack --data calib.npz --eval test.npz --y labels --lost 0.005
+qcore advise model.tflite --target gpu --data train.npz --strategy weight_only --strategy float16
 ```
 
-What is good enough: at most 1 % of the accuracy lost with labels (`qcore.advise(..., labels=...)`),
-without them 20 dB on every output (`--least`). Of that a CPU gets the fastest, another target what
-runs the most products there, then leaves the fewest operators, then is the smallest. Where int8 is
-not good enough and the rest runs on a CPU, operators are left float until it is
-([mixed.md](mixed.md)).
+```python
+import numpy as np
+
+data = np.load("examples/symbols.npz")
+advice = qcore.advise(
+    "examples/symbols.tflite",
+    "tflm",
+    list(data["x_calib"][:40].astype("float32") / 255),
+    data["y_test"][:40],
+    evaluation=list(data["x_test"][:40].astype("float32") / 255),
+    strategies=["int8"],
+)
+print(advice.chosen, advice.measured)
+```
+
+Error and accuracy are measured on the samples of `--eval` with the labels of `--y`, by default on
+`x_test` and `y_test` of the `.npz` of `--data`, as `qcore compare` does ([compare.md](compare.md)).
+Without any they are measured on the calibration samples themselves; a warning says so, as it does
+where some of the samples are bit for bit samples of the calibration.
+
+What is good enough: with labels at most 1 % of all samples fewer right than by the float model
+(`--lost`); without labels, or where the outputs are no class scores, 20 dB on every output.
+`--least` asks for dB in any case. Of what is good enough a CPU gets the fastest, another target
+what runs the most products there, then leaves the fewest operators, then is the smallest.
+
+Where int8 is tried and not good enough, its constants are tuned ([tuning.md](tuning.md)); where
+that does not do either, operators are left float until it does ([mixed.md](mixed.md)): those whose
+float form the target itself runs, or the interpreter or TFLite Micro that runs its rest. The search
+goes by the SQNR on the calibration samples: first for `--least` (where only accuracy is asked for:
+for 3 dB more than int8 has), then for 3, 6, 12 ... dB more until what is measured is good enough,
+five times at most. So nothing is fitted to the samples that are measured on.
 
 The exit code is 1 where a target runs nothing of the model, with `--strict` where it does not run
 all of it. *Products* are those that convolutions, matrix products and recurrent operators sum, with
@@ -161,8 +190,8 @@ def advised() -> list[str]:
     return [
         f"## Advice\n\n    {ADVICE}\n",
         "The recommended file was run: by the official interpreter, each operator against our",
-        "integers; by TFLite Micro; by Vela. Milliseconds: one thread, median. Tried: strategies,",
-        "float among them.\n",
+        "integers; by TFLite Micro; by Vela. dB: on the calibration samples. Milliseconds: one",
+        "thread, median. Tried: strategies, float among them.\n",
         rows_table(data["rows"]),
         "",
         machine(data),
@@ -192,8 +221,16 @@ def of(rule: Rule, target: Target) -> str:
     return ", ".join(f"`{name}`" for name in sorted(rule.operators))
 
 
+def linked(source: str) -> str:
+    """A source whose parts lead where they can be read."""
+    parts = [
+        (url.removeprefix("https://") if text == url else text, url) for text, url in cited(source)
+    ]
+    return "".join(f"[{text}]({url})" if url else text for text, url in parts)
+
+
 def section(target: Target) -> list[str]:
-    rows = [[r.name, of(r, target), r.mend, r.source] for r in target.rules]
+    rows = [[r.name, of(r, target), r.mend, linked(r.source)] for r in target.rules]
     return [
         f"## {target.key}", "", f"{target.title}. {target.about}",
         f"Tried out: {target.checked}." if target.checked else "By its sources alone.", "",

@@ -181,11 +181,7 @@ class Binder:
                 for sample in part:
                     yield name, sample
             return
-        if isinstance(samples, (str, bytes)) or not isinstance(samples, Iterable):
-            raise BadInput(
-                f"samples is a {type(samples).__name__}; give an iterable of arrays, tuples or "
-                "dicts (qcore.data.open makes one from a file or folder)"
-            )
+        check_iterable(samples)
         for sample in samples:
             yield None, sample
 
@@ -210,6 +206,15 @@ class Binder:
         if len(arrays) == 1 and arrays[0] is sample:
             self._unchanged.add((index, sample.shape, sample.dtype))
         return Bound(number, index, arrays)
+
+
+def check_iterable(samples: Any) -> None:
+    """Raises BadInput for what is no iterable of samples."""
+    if isinstance(samples, (str, bytes)) or not isinstance(samples, Iterable):
+        raise BadInput(
+            f"samples is a {type(samples).__name__}; give an iterable of arrays, tuples or "
+            "dicts (qcore.data.open makes one from a file or folder)"
+        )
 
 
 def _in_order(sample: Any, entry: Entry, number: int) -> list[Any]:

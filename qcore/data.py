@@ -20,7 +20,6 @@ import os
 import re
 import sys
 import tokenize
-import traceback
 import warnings
 import zipfile
 import zlib
@@ -33,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from qcore import modules
-from qcore.errors import BadInput
+from qcore.errors import BadInput, failure, short
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 RESAMPLING = ("bilinear", "bicubic", "nearest", "box", "lanczos")
@@ -264,7 +263,7 @@ def _npz(path: Path, x: str | None, y: str | None, part: str, scale: Any) -> Sou
         raise BadInput(
             f"{path} cannot be read ({_why(error)}); give a file that numpy.savez wrote"
         ) from None
-    known = _short(", ".join(names)) or "nothing"
+    known = short(", ".join(names)) or "nothing"
 
     def pick(asked: str | None, tried: tuple[str, ...], option: str) -> list[str]:
         if asked is not None:
@@ -341,12 +340,7 @@ def _member(path: Path, name: str) -> Iterator[Any]:
 def _why(error: BaseException) -> str:
     """The system's word for an OSError, else what the error says, on one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return _short(" ".join(said.split())) or type(error).__name__
-
-
-def _short(text: str) -> str:
-    """What a file is quoted with may be the file."""
-    return text if len(text) <= 400 else text[:400] + "..."
+    return short(" ".join(said.split())) or type(error).__name__
 
 
 def _header(path: Path, name: str) -> tuple[int, ...]:
@@ -411,9 +405,4 @@ def _failed(text: str, error: BaseException) -> BadInput:
     """What the user's own code raised, with the place in it."""
     if isinstance(error, BadInput):
         return error
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{place.filename}, line {place.lineno}"
-    if isinstance(error, SyntaxError):
-        where = f"{error.filename}, line {error.lineno}"
-    said = f"{type(error).__name__}: {_why(error)}" if str(error) else type(error).__name__
-    return BadInput(f"{text} failed with {said} ({where}); mend that code")
+    return BadInput(f"{text} failed with {failure(error)}; mend that code")

@@ -54,9 +54,14 @@ class MissingExtra(QcoreError):
     """An optional package is needed; the message names the extra that brings it."""
 
 
+def short(text: str) -> str:
+    """What an error quotes may be a whole file or array."""
+    return text if len(text) <= 400 else text[:400] + "..."
+
+
 def failure(error: BaseException) -> str:
     """What a user's own code raised, and where: "IndexError: out of bounds (mine.py, line 10)"."""
-    said = " ".join(str(error).split())
+    said = short(" ".join(str(error).split()))
     found = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if isinstance(error, SyntaxError):
         return found  # which says where

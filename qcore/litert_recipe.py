@@ -41,6 +41,15 @@ ALLOWED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ),
 }
 BLOCKWISE = {"int4": ("EMBEDDING_LOOKUP", "FULLY_CONNECTED"), "int2": ("FULLY_CONNECTED",)}
+# Algorithms that a scheme of ours is named like, and why that would give other scales (held against
+# the tool in tests/peers/test_litert.py). Source: algorithms/uniform_quantize/{octav,mse}.py.
+DIFFERENT: Mapping[str, str] = {
+    "OCTAV": "it takes at most 10 steps from 1, weighs the rounding by 4^-bits / 3 and counts "
+    "zeros, while our scheme 'octav' goes to the fixed point, weighs by 1 / (12 qmax^2) and leaves "
+    "zeros out",
+    "MSE": "it multiplies the root mean square of the weights by 0.05408 (8 bits) or 0.37755 (4), "
+    "while our scheme 'mse' searches for the ends of least error",
+}
 _NEEDED = {"regex", "operation", "algorithm_key"}
 _FIELDS = {*_NEEDED, "op_config"}
 _IO = ("INPUT", "OUTPUT")
@@ -114,6 +123,19 @@ def _entry(entry: Mapping[str, Any], where: str) -> tuple[list[Rule], int]:
     if algorithm == "no_quantize" or weight is None:
         operators = ["*"] if operation == "*" else [operation]
         return [Rule(operator=NAMES.get(o, o), name=pattern, mode="float") for o in operators], 0
+    if algorithm in DIFFERENT:
+        raise BadRecipe(
+            f"{where} asks for the algorithm {algorithm!r}, which gives other scales than ours "
+            f"({DIFFERENT[algorithm]}); let LiteRT's quantizer make it (qcore.peers.litert, "
+            f"candidate litert:FILE.json), or name scheme {algorithm.lower()!r} in a recipe of ours"
+        )
+    if algorithm == "GPTQ":
+        raise BadRecipe(
+            f"{where} asks for the algorithm 'GPTQ', which gives other integers there than ours "
+            "(it passes errors on by the inverse of the second moments, not by a factor of it); "
+            "let LiteRT's quantizer make it (qcore.peers.litert, candidate litert:FILE.json), or "
+            "name rounding 'gptq' in a recipe of ours"
+        )
     if algorithm not in ("min_max_uniform_quantize", "float_casting"):
         raise BadRecipe(
             f"{where} asks for the algorithm {algorithm!r}, which we do not have; "

@@ -20,6 +20,7 @@ from qcore.errors import CannotQuantize
 from qcore.graph import Graph, graphs
 from qcore.recipe import Recipe
 from qcore.sparse import densify
+from qcore.tune.biases import with_own_biases
 
 BLOCK = 1 << 20  # values dequantized at a time
 
@@ -39,7 +40,7 @@ LSTM_INTERMEDIATES = 5
 
 
 def prepare(model: ts.Model, recipe: Recipe) -> ts.Model:
-    """`model` with constants folded and LSTMs completed as far as `recipe` needs it.
+    """`model` with constants folded, LSTMs completed, biases unshared as far as `recipe` needs it.
 
     A constant is folded when an operator that the recipe does not leave float reads it. Which
     folds are made is decided by the recipe's deviations (`qcore.deviations`): fold_float16,
@@ -59,7 +60,8 @@ def prepare(model: ts.Model, recipe: Recipe) -> ts.Model:
     buffers: dict[object, int] = {}
     for graph, mode in zip(views, modes, strict=True):
         _Fold(graph, mode, recipe, editor, buffers).apply()
-    return ts.apply(model, editor.edits) if editor.edits else model
+    made = ts.apply(model, editor.edits) if editor.edits else model
+    return with_own_biases(made, recipe)
 
 
 def _refuse(views: tuple[Graph, ...], modes: list[list[str]], recipe: Recipe) -> None:

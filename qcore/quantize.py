@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,17 @@ from qcore.plan import Plan, needs_calibration, needs_histograms, plan
 from qcore.prepare import prepare
 from qcore.recipe import Recipe
 from qcore.recipe import recipe as find_recipe
+from qcore.tune.asked import needs_moments
+from qcore.tune.moments import Moments
+from qcore.tune.stage import tuned
 
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
     """A quantized model that has not been written yet.
 
-    source: the prepared float model.  plan: what becomes of it.  edits: the plan as edits.
+    source: the prepared float model, its constants tuned where the recipe asks for it.  plan: what
+    becomes of it.  edits: the plan as edits.
     Constants are encoded when the file is written, not before.
     """
 
@@ -73,7 +78,8 @@ def quantize(
     ranges = ranges_for(prepared, recipe, calibration, options)
     made = plan(prepared, recipe, ranges)
     if ranges is not None:
-        made = made.replace(notes=(*ranges.notes, *made.notes))
+        prepared, notes = tuned(prepared, made, recipe, ranges.moments)
+        made = made.replace(notes=(*ranges.notes, *made.notes, *notes))
     return apply_plan(prepared, made)
 
 
@@ -88,9 +94,10 @@ def apply_plan(prepared: ts.Model, made: Plan) -> Quantized:
 
 def ranges_for(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[str, Any]) -> Any:
     """The Calibration to plan by, made from samples where samples were given; None where the recipe
-    needs none. model: prepared.  options: of `calibrate`; without an observer it is chosen here.
+    needs none. model: prepared.  options: of `calibrate`.
     """
-    if not needs_calibration(model, recipe):
+    needed = calibrated_with(model, recipe, options)
+    if needed is None:
         return None
     from qcore.calibrate import Calibration, calibrate
 
@@ -99,18 +106,39 @@ def ranges_for(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[
             f"recipe {recipe.name!r} needs ranges of the activations; give samples or a "
             "Calibration as `calibration` (on the command line: --data or --calibration)"
         )
-    if isinstance(calibration, Calibration):
-        if options:
-            raise BadInput(
-                f"{next(iter(options))} is about samples, and a Calibration was given; leave it out"
-            )
-        _check_observer(model, recipe, calibration.observer, "the calibration was made with")
-        return calibration.for_model(model)
-    if options.get("observer") is None:
-        options["observer"] = observer_for(model, recipe)
-    else:
-        _check_observer(model, recipe, find(options["observer"]), "samples are observed with")
-    return calibrate(model, calibration, **options)
+    if not isinstance(calibration, Calibration):
+        return calibrate(model, calibration, **needed)
+    if options:
+        raise BadInput(
+            f"{next(iter(options))} is about samples, and a Calibration was given; leave it out"
+        )
+    _check_observer(model, recipe, calibration.observer, "the calibration was made with")
+    _check_moments(model, recipe, calibration.moments.values())
+    return calibration.for_model(model)
+
+
+def calibrated_with(
+    model: ts.Model, recipe: Recipe, options: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The options, of `calibrate`, with the observer and the moments that the recipe needs where
+    they leave them out; None where it needs no samples at all. model: prepared."""
+    moments = needs_moments(model, recipe)
+    if moments is None and not needs_calibration(model, recipe):
+        return None
+    observer, level = options.get("observer"), options.get("moments")
+    if observer is not None:
+        _check_observer(model, recipe, find(observer), "samples are observed with")
+    if level is None:
+        level = moments and moments.level
+    elif level == "mean" and moments is not None and moments.level != level:
+        raise BadInput(
+            f"rounding {moments.key!r} needs the {moments.level} of what operators multiply their "
+            f"weights with, and moments is {level!r}; leave it out"
+        )
+    return options | {
+        "observer": observer_for(model, recipe) if observer is None else find(observer),
+        "moments": level,
+    }
 
 
 def observer_for(model: ts.Model, recipe: Recipe) -> Observer:
@@ -119,6 +147,16 @@ def observer_for(model: ts.Model, recipe: Recipe) -> Observer:
         _check_observer(model, recipe, recipe.observer, f"recipe {recipe.name!r} observes with")
         return recipe.observer
     return HistogramObserver() if needs_histograms(model, recipe) else MinMax()
+
+
+def _check_moments(model: ts.Model, recipe: Recipe, found: Iterable[Moments]) -> None:
+    needed = needs_moments(model, recipe)
+    if needed is not None and not any(m.level in (needed.level, "covariance") for m in found):
+        raise NotCalibrated(
+            f"rounding {needed.key!r} needs the {needed.level} of what operators multiply their "
+            "weights with, which the calibration does not have; calibrate with "
+            f"moments={needed.level!r} (on the command line: --moments {needed.level})"
+        )
 
 
 def _check_observer(model: ts.Model, recipe: Recipe, observer: Observer, what: str) -> None:

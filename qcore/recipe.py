@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +23,18 @@ from qcore.deviations import DEVIATIONS
 from qcore.errors import BadRecipe
 from qcore.granularity import Granularity
 from qcore.rounding import Rounding
-from qcore.schemes import Scheme
+from qcore.schemes import Scheme, Symmetric
 from tflite_schema import files
 
 if TYPE_CHECKING:
     from qcore.observers import Observer
 
-MODES = ("static", "dynamic", "weight_only", "float16", "float")
+MODES = ("static", "int16x8", "dynamic", "weight_only", "float16", "float")
+INTEGER = ("static", "int16x8")  # activations too
 DIALECTS = ("mlir", "legacy")
 IO_TYPES = ("float32", "int8", "int16", "uint8")
+OPERANDS = ("activation", "weight", "bias", "state", "constant")  # roles, as rules say them
+_WIDE = {"activation": "int16", "bias": "int64"}  # what mode int16x8 stores, by role
 _SETTABLE = ("mode", "dtype", "scheme", "granularity", "rounding", "min_elements")
 
 
@@ -40,11 +44,12 @@ class Rule:
 
     operator: glob on the operator name ("CONV_2D", "*POOL*").
     operand: glob on the role ("activation", "weight", "bias", "state"; "constant" for one in an
-        activation's place) or the operand's own name ("filter").
+        activation's place) or the operand's own name ("filter"), that some operator has.
     name: glob on a tensor name, or "re:" and a regular expression that is searched; for `mode` and
         `min_elements` it is tried on each output of the operator, for the rest on the tensor, and
         for weights and biases on the operator's outputs as well.
-    mode: static (integer activations and weights), dynamic (integer weights, float activations
+    mode: static (integer activations and weights), int16x8 (the same with int16 activations and
+        int64 biases, whatever their rules say), dynamic (integer weights, float activations
         quantized at run time where the kernel does), weight_only (integer weights behind
         DEQUANTIZE), float16 (weights behind DEQUANTIZE), float (left as it is).
     dtype: "int8", "int16", "int4", "int32", "int64", "float16".
@@ -78,6 +83,11 @@ class Rule:
             raise BadRecipe(
                 f"a rule sets mode {self.mode!r} for operand {self.operand!r}, but a mode belongs "
                 "to the whole operator; leave the operand out"
+            )
+        if not _is_operand(self.operand):
+            raise BadRecipe(
+                f"no operator has an operand {self.operand!r}; use one of {', '.join(OPERANDS)}, "
+                "or an operand's own name (`filter`)"
             )
         if isinstance(self.granularity, str):
             object.__setattr__(self, "granularity", Granularity.parse(self.granularity))
@@ -121,6 +131,20 @@ class Rule:
                     value = str(value)
                 out[f.name] = value
         return out
+
+
+@cache
+def _is_operand(pattern: str) -> bool:
+    """Whether an operand of any operator has a role or a name like this."""
+    if any(fnmatchcase(role, pattern) for role in OPERANDS):
+        return True
+    from kernels import ops
+
+    return any(
+        fnmatchcase(operand.name, pattern)
+        for spec in ops.all().values()
+        for operand in (*spec.inputs, *spec.outputs, *spec.intermediates)
+    )
 
 
 @dataclass(frozen=True)
@@ -210,11 +234,14 @@ class Recipe:
         name: str,
         constant: bool = False,
         outputs: Iterable[str] = (),
+        wide: bool = False,
     ) -> Setting:
         """dtype, scheme, granularity and rounding for an operand, each from the last rule with it.
 
         constant: a constant that stands in an activation's place; the role "constant" fits as well.
         outputs: names of the operator's outputs, by which weights and biases may be meant too.
+        wide: for an operator of mode int16x8: activations are int16 with zero point 0, by
+            `symmetric` where the scheme has others, and biases int64.
         """
         found: dict[str, Any] = {}
         roles = (role, operand, "constant") if constant else (role, operand)
@@ -225,8 +252,12 @@ class Recipe:
                     value = getattr(rule, key)
                     if value is not None:
                         found[key] = value
+        if wide and role in _WIDE:
+            found["dtype"] = _WIDE[role]
         if "scheme" in found:
             found["scheme"] = found["scheme"].placed(role, found.get("dtype"))
+        if wide and role == "activation" and not getattr(found.get("scheme"), "symmetric", False):
+            found["scheme"] = Symmetric(self.dialect)
         return Setting(**found)
 
     def deviates(self, key: str) -> bool:

@@ -1,7 +1,7 @@
 """From a constant's float values to its integers, once scale and zero point stand.
 
-A rounding is a plug: the converter's own arithmetics are here, and weight-tuning methods are
-further subclasses of `Rounding`.
+A rounding is a plug: the converter's own arithmetics are here, and two that know what an operator
+multiplies the constant with (docs/tuning.md).
 """
 
 from __future__ import annotations
@@ -13,15 +13,24 @@ import numpy as np
 
 from kernels import affine, scales
 from kernels.ranges import IntRange
+from qcore.errors import BadRecipe
 from qcore.params import Affine, Stats
 from qcore.plugs import Plug
+from qcore.tune import gptq
 
 
 @dataclass(frozen=True)
 class Rounding(Plug):
-    """Base of every rounding. Subclass as a frozen dataclass and write `encode`; `key` names it."""
+    """Base of every rounding. Subclass as a frozen dataclass and write `encode`; `key` names it.
+
+    needs: what it must know of what a linear operator multiplies the constant with: "values"
+    nothing, "mean" the mean of each product's input, "covariance" all second moments. A rounding of
+    weights that says "covariance" has `solve`, a rounding of biases that says "mean" makes up for
+    the mean error of the weights; both are called by `qcore.tune`.
+    """
 
     family: ClassVar[str] = "rounding"
+    needs: ClassVar[str] = "values"
 
     def encode(
         self, values: np.ndarray, params: Affine, stats: Stats | None, q: IntRange | None
@@ -31,6 +40,17 @@ class Rounding(Plug):
         values: any shape, float32, real units; a slice along axis 0 when the tensor is large, with
         params and stats cut to the same groups. stats: the range that params were chosen from.
         Returns an array of q.dtype in [q.qmin, q.qmax], same shape; q is None for float16 alone.
+        """
+        raise NotImplementedError
+
+    def solve(
+        self, w: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, q: IntRange,
+        second: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
+        """Integers for weights, where `needs` is "covariance".
+
+        w, scale, zero_point: (G, R, K) float64, rows of G groups.  second: (G, K, K), moments of
+        the inputs of each group.  Returns (G, R, K), whole numbers in [q.qmin, q.qmax].
         """
         raise NotImplementedError
 
@@ -109,6 +129,45 @@ class Bias(Rounding):
 
     def encode(self, values, params, stats, q):
         return affine.encode_bias(values, params.along(values.ndim)[0], q)
+
+
+@dataclass(frozen=True)
+class Gptq(Nearest):
+    """Integers of weights that leave the operator's outputs nearest to those of float.
+
+    GPTQ (E. Frantar et al., 2022; E96): one column after the other is rounded to nearest, and those
+    that are still open make up for its error. What is made small is e^T H e of each row's error e,
+    with H the second moments of the inputs on the samples; about their mean where the bias is
+    "corrected" and makes up for the rest.
+
+    damp: is added to the diagonal of H, as a share of its mean: little trusts the samples, much
+    comes to plain rounding. Weights of operators that are not linear are rounded to nearest.
+    """
+
+    key: ClassVar[str] = "gptq"
+    needs: ClassVar[str] = "covariance"
+    damp: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.damp, (int, float)) and 0 < self.damp < np.inf):
+            raise BadRecipe(f"gptq's damp is {self.damp!r}; give a number above 0")
+
+    def solve(self, w, scale, zero_point, q, second):
+        return gptq.solve(w, scale, zero_point, q, second, self.damp)
+
+
+@dataclass(frozen=True)
+class Corrected(Bias):
+    """A bias that makes up for the mean error of the weights: b + sum_k (w_k - w'_k) E[x_k] (E97).
+
+    w' is what the integers of the weights stand for, E[x_k] the mean of what each weight is
+    multiplied with on the samples (M. Nagel et al., Data-Free Quantization Through Weight
+    Equalization and Bias Correction, 2019). Biases of operators that are not linear are encoded as
+    they are.
+    """
+
+    key: ClassVar[str] = "corrected"
+    needs: ClassVar[str] = "mean"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ class OperatorCheck:
     """One operator on one path, fed with the interpreter's tensors, over all samples.
 
     number: position in subgraph 0 (or the signature's).  rule: what this path computes.
-    delegated: XNNPACK takes it.  error: why our kernels gave no answer, "" if they did.
+    delegated: XNNPACK computes it, as the interpreter shows; in other subgraphs than the first, of
+    which it shows nothing, XNNPACK's integers are meant.
+    error: why our kernels gave no answer, "" if they did.
     undefined: why there is no right answer: the runtime's own depends on memory.
     unseen: outputs of which the interpreter shows no values.
     """
@@ -239,11 +241,12 @@ def _path(
     walk = Walk(model, profile, mode, signature, targets)
     theirs = interpreter.run(
         model, walk.encoded(samples), profile.runtime, profile.path, tensors=True,
-        signature=signature, time_limit=time_limit, memory_limit=memory_limit,
+        signature=signature, delegated=True, time_limit=time_limit, memory_limit=memory_limit,
     )  # fmt: skip
     failed, count = "", 0
     try:
-        for _, tensors in theirs:
+        for _, tensors, delegated in theirs:
+            walk.delegated = walk.delegated if delegated is None else delegated
             walk.sample(tensors)
             count += 1
     except RuntimeFailed as error:
@@ -269,6 +272,7 @@ class Walk:
         self.found: dict[tuple[int, int], OperatorCheck] = {}
         self.outputs = self.tensors = self.loose = Compared()
         self.stopped = ""
+        self.delegated: frozenset[int] | None = None  # operators of subgraph 0; None: not shown
         self._loose: set[int] = set()  # tensors behind a bound, of the sample at hand
         self._waiting: list[tuple[int, dict[int, np.ndarray]]] = []
 
@@ -288,9 +292,16 @@ class Walk:
         """What was compared. samples: how many.  failed: why there were no more."""
         return PathCheck(
             self.fed.profile.path, self.fed.profile.runtime, samples,
-            tuple(self.found[n] for n in sorted(self.found)), self.outputs, self.tensors,
+            tuple(self._told(*key) for key in sorted(self.found)), self.outputs, self.tensors,
             self.loose, failed, self.stopped, self.by_target,
         )  # fmt: skip
+
+    def _told(self, subgraph: int, number: int) -> OperatorCheck:
+        """The check of an operator, with who computes it as the interpreter shows it."""
+        check = self.found[subgraph, number]
+        if subgraph or self.delegated is None:
+            return check
+        return replace(check, delegated=number in self.delegated)
 
     def sample(self, theirs: Mapping[int, np.ndarray]) -> None:
         """Compare one sample; theirs: every tensor of the subgraph after the invocation."""

@@ -6,11 +6,11 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import tflite_schema as ts
 from qcore import textfiles
@@ -18,10 +18,12 @@ from qcore.calibrate import lstm
 from qcore.errors import BadInput, NotCalibrated
 from qcore.observers import MinMax, MinMaxState, Observer, State, find
 from qcore.params import Stats, TensorKey
+from qcore.tune.moments import Moments
 from tflite_schema import files
 
 FORMAT = "tflite-qcore calibration"
 VERSION = 1
+T = TypeVar("T")
 
 
 def fingerprint(model: ts.Model) -> str:
@@ -39,27 +41,27 @@ def fingerprint(model: ts.Model) -> str:
     return digest.hexdigest()
 
 
-def _tensors(
-    entries: Any, observer: Observer
-) -> tuple[dict[TensorKey, State], dict[TensorKey, str]]:
-    """States and names of the entries of a file. Raises what damage brings, with the entry."""
-    states: dict[TensorKey, State] = {}
+def _entries(
+    entries: Any, what: str, made: Callable[[dict[str, Any]], T]
+) -> tuple[dict[TensorKey, T], dict[TensorKey, str]]:
+    """What a file says of tensors, and their names. Raises what damage brings, with the entry."""
+    values: dict[TensorKey, T] = {}
     names: dict[TensorKey, str] = {}
     if not isinstance(entries, list):
-        raise ValueError("its tensors are no list")
+        raise ValueError(f"its {what} are no list")
     for number, entry in enumerate(entries):
         try:
             key = TensorKey(_count(entry["subgraph"]), _count(entry["index"]))
-            if key in states:
+            if key in values:
                 raise ValueError(f"tensor {key.tensor} comes twice")
             if not isinstance(entry["name"], str):
                 raise ValueError(f"the name is {entry['name']!r}")
             _count(entry["count"])
-            states[key], names[key] = observer.state.from_json(entry), entry["name"]
+            values[key], names[key] = made(entry), entry["name"]
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             why = f"no {error}" if isinstance(error, KeyError) else error
-            raise ValueError(f"entry {number} of its tensors: {why}") from None
-    return states, names
+            raise ValueError(f"entry {number} of its {what}: {why}") from None
+    return values, names
 
 
 def _count(value: Any) -> int:
@@ -75,7 +77,8 @@ class Calibration(Mapping[TensorKey, Stats]):
     states: what the observer knows of each tensor; names: tensor names; observer: how it observed;
     samples: how many; runtime: name, version, path and kernel threads of what ran the model, empty
     for ranges that a file carried; model: `fingerprint` of the model; notes: what a reader should
-    know (values left out, tensors that could not be seen).
+    know (values left out, tensors that could not be seen); moments: by the output of each linear
+    operator, of what its weights are multiplied with, where that was asked for.
     """
 
     states: Mapping[TensorKey, State]
@@ -85,9 +88,10 @@ class Calibration(Mapping[TensorKey, Stats]):
     runtime: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     notes: tuple[str, ...] = ()
+    moments: Mapping[TensorKey, Moments] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("states", "names", "runtime"):
+        for name in ("states", "names", "runtime", "moments"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @cached_property
@@ -160,7 +164,8 @@ class Calibration(Mapping[TensorKey, Stats]):
                 return None
             return tensors[key.tensor].name or f"tensor {key.tensor}"
 
-        if all(name_of(key) == self.names.get(key) for key in self.states):
+        keys = tuple(dict.fromkeys((*self.states, *self.moments)))
+        if all(name_of(key) == self.names.get(key) for key in keys):
             if mark == self.model:
                 return self
             return replace(self, model=mark)._with_intermediates(model)
@@ -169,8 +174,8 @@ class Calibration(Mapping[TensorKey, Stats]):
             for index, tensor in enumerate(graph.tensors):
                 places.setdefault(tensor.name or "", []).append(TensorKey(number, index))
         moved: dict[TensorKey, TensorKey] = {}
-        mine = [self.names[k] for k in self.states]
-        for key in self.states:
+        mine = [self.names[k] for k in keys]
+        for key in keys:
             name = self.names[key]
             found = places.get(name, [])
             if len(found) != 1 or mine.count(name) != 1:
@@ -183,8 +188,9 @@ class Calibration(Mapping[TensorKey, Stats]):
         return replace(
             self,
             states={moved[k]: s for k, s in self.states.items()},
-            names={moved[k]: self.names[k] for k in self.states},
+            names={moved[k]: self.names[k] for k in keys},
             model=mark,
+            moments={moved[k]: m for k, m in self.moments.items()},
         )._with_intermediates(model)
 
     def _with_intermediates(self, model: ts.Model) -> Calibration:
@@ -202,7 +208,8 @@ class Calibration(Mapping[TensorKey, Stats]):
         return replace(self, states=states, names=names)
 
     def merge(self, other: Calibration) -> Calibration:
-        """Both calibrations as one: this one's samples, then the other's. Associative, exact.
+        """Both calibrations as one: this one's samples, then the other's. Associative and exact,
+        but for the last bits of moments, which stay where both have them.
 
         Raises NotCalibrated for another model, BadInput for another observer.
         """
@@ -235,10 +242,16 @@ class Calibration(Mapping[TensorKey, Stats]):
             samples=self.samples + other.samples,
             runtime=runtime,
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+            moments={
+                key: moments.merge(other.moments[key])
+                for key, moments in self.moments.items()
+                if key in other.moments
+            },
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; floats are exact, as Python writes the shortest digits that read back."""
+        moments = [self._entry(key) | m.to_json() for key, m in sorted(self.moments.items())]
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -248,15 +261,14 @@ class Calibration(Mapping[TensorKey, Stats]):
             "model": self.model,
             "notes": list(self.notes),
             "tensors": [
-                {
-                    "subgraph": key.subgraph,
-                    "index": key.tensor,
-                    "name": self.names.get(key, ""),
-                    **state.to_json(),
-                }
-                for key, state in sorted(self.states.items())
+                self._entry(key) | state.to_json() for key, state in sorted(self.states.items())
             ],
+            **({"moments": moments} if moments else {}),
         }
+
+    def _entry(self, key: TensorKey) -> dict[str, Any]:
+        name = self.names.get(key, "")
+        return {"subgraph": key.subgraph, "index": key.tensor, "name": name}
 
     @classmethod
     def from_json(cls, data: Any) -> Calibration:
@@ -270,11 +282,12 @@ class Calibration(Mapping[TensorKey, Stats]):
             )
         try:
             observer = find(data["observer"])
-            states, names = _tensors(data["tensors"], observer)
+            states, names = _entries(data["tensors"], "tensors", observer.state.from_json)
+            moments, more = _entries(data.get("moments", []), "moments", Moments.from_json)
             notes = tuple(data["notes"])
             made = cls(
-                states, names, observer, _count(data["samples"]), data["runtime"], data["model"],
-                notes,
+                states, more | names, observer, _count(data["samples"]), data["runtime"],
+                data["model"], notes, moments,
             )  # fmt: skip
             if not isinstance(data["notes"], list) or not all(isinstance(n, str) for n in notes):
                 raise ValueError("its notes are no list of texts")
@@ -288,11 +301,12 @@ class Calibration(Mapping[TensorKey, Stats]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as JSON, one tensor a line; the file is replaced as a whole or not at all."""
         data = self.to_json()
-        tensors = data.pop("tensors")
-        head = json.dumps(data, indent=1)[:-2]
-        lines = ",\n  ".join(json.dumps(t) for t in tensors)
-        text = f'{head},\n "tensors": [\n  {lines}\n ]\n}}\n'
-        files.replace(path, (text.encode(),))
+        lists = {name: data.pop(name) for name in ("tensors", "moments") if name in data}
+        text = json.dumps(data, indent=1)[:-2]
+        for name, entries in lists.items():
+            lines = ",\n  ".join(json.dumps(entry) for entry in entries)
+            text += f',\n "{name}": [\n  {lines}\n ]'
+        files.replace(path, (f"{text}\n}}\n".encode(),))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Calibration:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from qcore.errors import BadSample, QcoreError, RuntimeFailed
 from qcore.observers.base import Observer, State, extremes
 from qcore.params import TensorKey
 from qcore.peers.interpreter import Session
+from qcore.tune.linear import Linear
+from qcore.tune.moments import Moments
 
 POISON = np.uint32(0x7FC0DEAD)  # a NaN that no kernel makes
 REPORT_SECONDS = 0.1
@@ -33,6 +35,7 @@ class Setting:
 
     entries: (subgraph, input tensors) of each way into the model.  nonfinite: "error", "skip" (both
     NaN and infinity are left out) or "tflite" (NaN only).  state: "keep" or "reset".
+    moments: "mean" or "covariance" of what the operators of `linear` multiply, by what they read.
     """
 
     file: str
@@ -49,15 +52,19 @@ class Setting:
     state: str
     rebuild: bool
     first: int = 0  # number of the first sample
+    moments: str | None = None
+    linear: Mapping[TensorKey, tuple[Linear, ...]] = field(default_factory=dict)
 
 
 @dataclass
 class Found:
-    """What a worker has collected: a state, a shape and the values left out for each tensor."""
+    """What a worker has collected: a state, a shape and the values left out for each tensor, and
+    moments for the output of each linear operator."""
 
     states: dict[TensorKey, State] = field(default_factory=dict)
     shapes: dict[TensorKey, tuple[int, ...]] = field(default_factory=dict)
     skipped: dict[TensorKey, int] = field(default_factory=dict)
+    moments: dict[TensorKey, Moments] = field(default_factory=dict)
 
 
 def merged(parts: Iterable[Found]) -> Found:
@@ -71,6 +78,9 @@ def merged(parts: Iterable[Found]) -> Found:
             out.shapes.setdefault(key, shape)
         for key, count in found.skipped.items():
             out.skipped[key] = out.skipped.get(key, 0) + count
+        for key, moments in found.moments.items():
+            known = out.moments.get(key)
+            out.moments[key] = moments if known is None else known.merge(moments)
     return out
 
 
@@ -235,6 +245,8 @@ class Worker:
             flat, lo, hi = self.nonfinite(watch, flat)
             if not flat.size:
                 return
+            values = np.where(np.isfinite(values), values, np.float32(0))
+        self.multiplied(watch, values)
         if self.observer.ordered:
             old = self.sample.get(watch.key)
             if old is None:
@@ -246,6 +258,15 @@ class Worker:
         if state is None:
             state = found.states[watch.key] = self.observer.start()
         state.update(flat, lo, hi)
+
+    def multiplied(self, watch: Watch, values: np.ndarray) -> None:
+        """Take in one tensor as the input of linear operators."""
+        for linear in self.setting.linear.get(watch.key, ()):
+            moments = self.found.moments.get(linear.key)
+            if moments is None:
+                moments = Moments.start(linear.groups, linear.size, self.setting.moments or "mean")
+                self.found.moments[linear.key] = moments
+            moments.update(linear.columns(values))
 
     def nonfinite(self, watch: Watch, flat: np.ndarray) -> tuple[np.ndarray, float, float]:
         """What to do with a tensor that holds NaN or infinity: say so, or leave them out."""

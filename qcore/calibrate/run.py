@@ -16,16 +16,22 @@ from qcore.calibrate.calibration import Calibration, fingerprint
 from qcore.calibrate.collect import Found, Setting
 from qcore.calibrate.program import Programs, build
 from qcore.errors import BadInput, RuntimeFailed
+from qcore.graph import Graph
 from qcore.load import load
 from qcore.observers import Observer, find
 from qcore.params import TensorKey
 from qcore.peers.child import Child, Items
 from qcore.peers.interpreter import as_file, check_choice, installed
 from qcore.progress import track
+from qcore.tune.linear import Linear
+from qcore.tune.moments import LEVELS
+from qcore.tune.operators import linears
 
 MOST_WORKERS = 4  # interpreters at once, each with all of its tensors in memory
 FREE_BYTES = 32 << 20  # what all but the first may take together when nobody asked for threads
 ASKED_BYTES = 512 << 20  # and when somebody did
+# Products of a few hundred columns gain nothing from more threads, which also change the last bits.
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "MKL")}
 
 
 def calibrate(
@@ -45,6 +51,7 @@ def calibrate(
     memory_limit: int | None = None,
     executor: Any = None,
     shard: int = 256,
+    moments: str | None = None,
 ) -> Calibration:
     """Run `model` on every sample, once and in order, and observe each float32 tensor.
 
@@ -63,6 +70,8 @@ def calibrate(
     executor: a `concurrent.futures.Executor` whose workers see the same files: samples go to them
     `shard` at a time and what they find is merged in order, equal to one pass (which it is where a
     state is kept from sample to sample).
+    moments: "mean" or "covariance": observe that as well of what linear operators multiply their
+    weights with, for roundings that ask for it (docs/tuning.md).
 
     Raises BadSample (with the sample's number), BadInput, RuntimeFailed.
     """
@@ -82,7 +91,7 @@ def calibrate(
     if path is None and chosen.path is None:
         paths.append("optimized")
     check_choice(runtime, paths[0])
-    _check(nonfinite, state, threads, limit)
+    _check(nonfinite, state, threads, limit, moments)
     if not 1 <= shard <= 4096:
         raise BadInput(f"shard is {shard}; give 1 to 4096 samples")
 
@@ -92,7 +101,7 @@ def calibrate(
     programs = build(model, {e.subgraph for e in binder.entries})
     how = How(
         chosen, runtime, tuple(paths), threads, nonfinite or chosen.nonfinite, state, time_limit,
-        memory_limit,
+        memory_limit, moments,
     )  # fmt: skip
     bound = track(
         _limited(binder.all(samples), limit),
@@ -130,12 +139,13 @@ def calibrate(
         )
     return Calibration(
         states,
-        {key: _name(model, key) for key in states},
+        {key: _name(model, key) for key in (*states, *found.moments)},
         chosen,
         part.samples,
         part.ran,
         fingerprint(model),
         tuple(notes),
+        found.moments,
     )
 
 
@@ -151,6 +161,7 @@ class How:
     state: str
     time_limit: float | None
     memory_limit: int | None
+    moments: str | None
 
 
 @dataclass(frozen=True)
@@ -180,7 +191,8 @@ def observe(
         fixed_file = ""
         if programs.fixed_model is not None:
             fixed_file = stack.enter_context(as_file(programs.fixed_model))
-        workers, kernel_threads = _workers(programs, how.observer, how.state, how.threads)
+        workers, kernel_threads = _workers(programs, how)
+        read = _linear(model, programs) if how.moments is not None else {}
 
         def setting(path: str) -> Setting:
             return Setting(
@@ -200,6 +212,8 @@ def observe(
                 state=how.state,
                 rebuild=programs.resources,
                 first=first.number,
+                moments=how.moments,
+                linear=read,
             )
 
         limits = {"time_limit": how.time_limit, "memory_limit": how.memory_limit}
@@ -236,6 +250,7 @@ def _start(
             Child(
                 "qcore.calibrate.collect:command",
                 what=f"calibration with {setting.runtime} ({setting.path})",
+                env=ONE_THREAD if setting.moments else None,
                 **limits,
             )
         )
@@ -253,19 +268,29 @@ def _start(
     return None, "", refusal
 
 
-def _workers(
-    programs: Programs, observer: Observer, state: str, threads: int | None
-) -> tuple[int, int]:
+def _linear(model: ts.Model, programs: Programs) -> dict[TensorKey, tuple[Linear, ...]]:
+    """Linear operators by what they read."""
+    found: dict[TensorKey, list[Linear]] = {}
+    for number in programs.by_subgraph:
+        for each in linears(Graph(model, number)):
+            found.setdefault(each.input, []).append(each)
+    return {key: tuple(each) for key, each in found.items()}
+
+
+def _workers(programs: Programs, how: How) -> tuple[int, int]:
     """How many interpreters at once, and with how many threads each.
 
     One thread for each interpreter: the plain kernels split their sums by thread, and which kernels
     XNNPACK leaves to them differs by model. Samples are spread over workers instead.
     """
-    workers = min(threads or cores(), MOST_WORKERS)
-    budget = FREE_BYTES if threads is None else ASKED_BYTES
+    observer = how.observer
+    workers = min(how.threads or cores(), MOST_WORKERS)
+    budget = FREE_BYTES if how.threads is None else ASKED_BYTES
     workers = min(workers, 1 + budget // _worker_bytes(programs.model))
-    if observer.kernel_threads is not None or (programs.stateful and state == "keep"):
+    if observer.kernel_threads is not None or (programs.stateful and how.state == "keep"):
         workers = 1  # with a state, each sample starts from what the one before left
+    if how.moments is not None:
+        workers = 1  # sums of products in the order of the samples: the same bits each time
     return workers, observer.kernel_threads or 1
 
 
@@ -322,7 +347,11 @@ def _check_importable(observer: Observer) -> None:
             )
 
 
-def _check(nonfinite: str | None, state: str, threads: int | None, limit: int | None) -> None:
+def _check(
+    nonfinite: str | None, state: str, threads: int | None, limit: int | None, moments: str | None
+) -> None:
+    if moments is not None and moments not in LEVELS:
+        raise BadInput(f"moments is {moments!r}; it is {' or '.join(map(repr, LEVELS))}")
     if nonfinite not in (None, "error", "skip"):
         raise BadInput(f"nonfinite is {nonfinite!r}; it is 'error' or 'skip'")
     if state not in ("keep", "reset"):

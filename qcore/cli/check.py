@@ -26,7 +26,7 @@ def command(
         list[str] | None,
         shared.option(
             "--target", metavar="NAME",
-            help="reference, xnnpack, gpu, edgetpu, tflm, cmsis-nn, ethos-u; repeat it (all).",
+            help=f"{shared.TARGETS}; repeat it (all).",
         ),
     ] = None,
     operators: Annotated[
@@ -144,7 +144,10 @@ def described(target: Target) -> dict[str, Any]:
             for name, t in sorted(target.operators.items())
         },
         "rules": [
-            {"name": r.name, "operators": sorted(r.operators), "mend": r.mend, "source": r.source}
+            {
+                "name": r.name, "operators": sorted(r.operators), "mend": r.mend,
+                "source": r.source, "urls": list(r.urls),
+            }
             for r in target.rules
         ],
-    }
+    }  # fmt: skip

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qcore.cli import shared
-from qcore.cli.groups import Data, takes
+from qcore.cli.groups import Data, Evaluation, takes
 
 if TYPE_CHECKING:
-    import tflite_schema as ts
     from qcore.compare import Comparison
 
 EXAMPLE = (
@@ -22,11 +21,7 @@ DEFAULT = ("int8", "int16x8", "dynamic")
 LAYERS, LATENCY, PROFILE = "32", "reference,optimized,xnnpack", "xnnpack"
 
 
-def _evaluation(*names: str, **more: Any) -> Any:
-    return shared.option(*names, rich_help_panel="Evaluation", **more)
-
-
-@takes(Data)
+@takes(Data, Evaluation)
 def command(
     model: Annotated[
         Path,
@@ -48,14 +43,7 @@ def command(
             f"default: {', '.join(DEFAULT)}.",
         ),
     ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        shared.option(
-            "--plugin",
-            metavar="MODULE|FILE.py",
-            help="Import it first: the schemes in it are then known by their keys. Repeat it.",
-        ),
-    ] = None,
+    plugin: shared.Plugin = None,
     layers: Annotated[
         str,
         shared.option(
@@ -78,35 +66,8 @@ def command(
             "--profile", metavar="PATH", help="Whose integers the candidates' are: one path."
         ),
     ] = PROFILE,
-    observer: Annotated[
-        str | None,
-        shared.option("--observer", metavar="NAME", help="What calibration records."),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        shared.option("--threads", metavar="N", min=1, help="Cores to use (default: all)."),
-    ] = None,
-    evaluation: Annotated[
-        str | None,
-        _evaluation(
-            "--eval",
-            metavar="DATA",
-            help="Samples for accuracy and agreement (default: x_test, else x, of the .npz of "
-            "--data, else --data).",
-        ),
-    ] = None,
-    eval_x: Annotated[
-        str | None,
-        _evaluation("--eval-x", metavar="NAME", help="Array of the .npz (default x_test, else x)."),
-    ] = None,
-    y: Annotated[
-        str | None,
-        _evaluation("--y", metavar="NAME", help="Labels in the .npz (default y_test, else y)."),
-    ] = None,
-    eval_limit: Annotated[
-        int | None,
-        _evaluation("--eval-limit", metavar="N", min=1, help="Use at most this many of them."),
-    ] = None,
+    observer: Annotated[str | None, shared.observer()] = None,
+    threads: Annotated[int | None, shared.threads()] = None,
     report: Annotated[
         Path | None, shared.option("--report", metavar="FILE", help="Also write one HTML file.")
     ] = None,
@@ -137,6 +98,7 @@ def command(
     json: shared.Json = False,
     *,
     samples: Data,
+    judged: Evaluation,
 ) -> None:
     """Compare quantized models with the float one: every layer, accuracy, size, latency.
 
@@ -155,8 +117,8 @@ def command(
         given = [name for name, value in (
             ("--candidate", candidate), ("--plugin", plugin), ("--layers", layers != LAYERS),
             ("--latency", latency != LATENCY), ("--profile", profile != PROFILE),
-            ("--observer", observer), ("--threads", threads), ("--eval", evaluation),
-            ("--eval-x", eval_x), ("--y", y), ("--eval-limit", eval_limit), ("--keep", keep),
+            ("--observer", observer), ("--threads", threads), ("--keep", keep),
+            *((name, True) for name in judged.given()),
             *((f"--{name}", True) for name in samples.given()),
         ) if value]  # fmt: skip
         if given:
@@ -167,7 +129,7 @@ def command(
     else:
         found = _compared(
             model, candidate or list(DEFAULT), plugin or [], samples, layers, latency, profile,
-            observer, threads, _Evaluation(evaluation, eval_x, y, eval_limit),
+            observer, threads, judged,
         )  # fmt: skip
     if keep is not None:
         _keep(found, keep)
@@ -189,35 +151,9 @@ def command(
     raise typer.Exit(1 if failed else 0)
 
 
-class _Evaluation:
-    """What the options of the panel of that name come to."""
-
-    def __init__(self, data: str | None, x: str | None, y: str | None, limit: int | None) -> None:
-        self.data, self.x, self.y, self.limit = data, x, y, limit
-
-    def open(self, samples: Data, model: ts.Model) -> Any:
-        """Samples with labels where there are any; None for those of --data."""
-        import dataclasses
-
-        from qcore.errors import BadInput
-
-        asked = any(v is not None for v in (self.data, self.x, self.y, self.limit))
-        source = samples.data if self.data is None else self.data
-        assert source is not None
-        if not asked and Path(source).suffix != ".npz":
-            return None
-        how = dataclasses.replace(samples, data=source, x=self.x, limit=self.limit)
-        try:
-            return how.open(model, part="evaluation", y=self.y)
-        except BadInput:
-            if asked:
-                raise
-            return None  # the archive has other arrays only, and nobody named one
-
-
 def _compared(
     model: Path, candidates: list[str], plugins: list[str], samples: Data, layers: str,
-    latency: str, profile: str, observer: str | None, threads: int | None, judged: _Evaluation,
+    latency: str, profile: str, observer: str | None, threads: int | None, judged: Evaluation,
 ) -> Comparison:  # fmt: skip
     import qcore
     from qcore import modules

@@ -1,7 +1,7 @@
 """Groups of options that several commands take: samples, and how ranges come from them.
 
 A group is a frozen dataclass; `takes(Group)` gives a command the group's fields as options and the
-group as one value.
+group as one value; `takes(One, Other)` two of them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,36 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from qcore.cli import shared
 from qcore.cli.shared import option
 
 if TYPE_CHECKING:
     import tflite_schema as ts
 
 
-def takes(group: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command whose last parameter is a value of `group`."""
+def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command whose last parameters are values of `groups`, in their order."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        *own, last = inspect.signature(command, eval_str=True).parameters.values()
-        hints = get_type_hints(group, include_extras=True)
-        fields = dataclasses.fields(group)
+        parameters = list(inspect.signature(command, eval_str=True).parameters.values())
+        own, last = parameters[: -len(groups)], parameters[-len(groups) :]
         options = [
             inspect.Parameter(
                 f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
             )
-            for f in fields
+            for group in groups
+            for hints in (get_type_hints(group, include_extras=True),)
+            for f in dataclasses.fields(group)
         ]
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
 
         @functools.wraps(command)
         def call(**given: Any) -> None:
-            value = group(**{f.name: given.pop(f.name) for f in fields})
-            command(**given, **{last.name: value})
+            values = {
+                p.name: group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
+                for p, group in zip(last, groups, strict=True)
+            }
+            command(**given, **values)
 
         del call.__wrapped__  # typer is to see the options, not this
         call.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
@@ -121,6 +126,58 @@ class Data:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
+def _evaluation(*names: str, **more: Any) -> Any:
+    return option(*names, rich_help_panel="Evaluation", **more)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Samples to measure on, with labels where there are any; None where not given."""
+
+    eval: Annotated[
+        Text,
+        _evaluation(
+            "--eval",
+            metavar="DATA",
+            help="Samples for accuracy and agreement (default: x_test, else x, of the .npz of "
+            "--data, else --data).",
+        ),
+    ] = None
+    eval_x: Annotated[
+        Text,
+        _evaluation("--eval-x", metavar="NAME", help="Array of the .npz (default x_test, else x)."),
+    ] = None
+    y: Annotated[
+        Text,
+        _evaluation("--y", metavar="NAME", help="Labels in the .npz (default y_test, else y)."),
+    ] = None
+    eval_limit: Annotated[
+        int | None,
+        _evaluation("--eval-limit", metavar="N", min=1, help="Use at most this many of them."),
+    ] = None
+
+    def given(self) -> list[str]:
+        """The options that were given, as they are written."""
+        names = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None)
+        return [f"--{name.replace('_', '-')}" for name in names]
+
+    def open(self, samples: Data, model: ts.Model) -> Any:
+        """Samples with labels where there are any; None for those of --data, which is given."""
+        from qcore.errors import BadInput
+
+        source = samples.data if self.eval is None else self.eval
+        assert source is not None
+        if not self.given() and Path(source).suffix != ".npz":
+            return None
+        how = dataclasses.replace(samples, data=source, x=self.eval_x, limit=self.eval_limit)
+        try:
+            return how.open(model, part="evaluation", y=self.y)
+        except BadInput:
+            if self.given():
+                raise
+            return None  # the archive has other arrays only, and nobody named one
+
+
 @dataclass(frozen=True)
 class Interpreted(Data):
     """Samples for the official interpreter, and what its process may take; None where not given."""
@@ -154,14 +211,7 @@ class Interpreted(Data):
 class Samples(Interpreted):
     """Samples to calibrate on, and how the interpreter is run on them; None where not given."""
 
-    observer: Annotated[
-        Text,
-        _data(
-            "--observer",
-            metavar="NAME",
-            help="minmax, tflite, moving_average, histogram (default: the recipe's, or minmax).",
-        ),
-    ] = None
+    observer: Annotated[Text, shared.observer(rich_help_panel="Data")] = None
     runtime: Annotated[
         Text, _data("--runtime", metavar="NAME", help="litert (default) or tensorflow.")
     ] = None
@@ -173,13 +223,19 @@ class Samples(Interpreted):
         Text,
         _data("--state", metavar="WHAT", help="State between samples: keep (default) or reset."),
     ] = None
-    threads: Annotated[
-        int | None, _data("--threads", metavar="N", min=1, help="Cores to use (default: all).")
+    moments: Annotated[
+        Text,
+        _data(
+            "--moments",
+            metavar="LEVEL",
+            help="Observe for tuned roundings too: mean or covariance (default: as they need).",
+        ),
     ] = None
+    threads: Annotated[int | None, shared.threads(rich_help_panel="Data")] = None
 
     def options(self) -> dict[str, Any]:
         """The options of `qcore.calibrate` that were given."""
-        names = ("observer", "runtime", "signature", "nonfinite", "state", "threads")
+        names = ("observer", "runtime", "signature", "nonfinite", "state", "moments", "threads")
         return self._given(*names) | self.limits()
 
 

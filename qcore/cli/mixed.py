@@ -1,4 +1,4 @@
-"""`qcore mixed`: the fewest operators to leave float for a given quality."""
+"""`qcore mixed`: the fewest operators to keep float, or at int16, for a given quality."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ def command(
             "--output", "-o", metavar="FILE.json", help="Recipe to write.", show_default=False
         ),
     ],
-    recipe: Annotated[
-        str,
-        shared.option("--recipe", "-r", metavar="NAME|FILE", help="What to start from (int8)."),
-    ] = "int8",
+    recipe: shared.Recipe = "int8",
     target: Annotated[
         float | None, shared.option("--target", metavar="DB", help="SQNR that is to be reached.")
     ] = None,
@@ -40,18 +37,22 @@ def command(
         float,
         shared.option(
             "--budget", metavar="SHARE", min=0.0, max=1.0,
-            help="At most this share of the products in float (1).",
+            help="At most this share of the products kept (1).",
         ),
     ] = 1.0,
     price: Annotated[
         str,
         shared.option("--price", metavar="WHAT", help="What is to be least: macs or operators."),
     ] = "macs",
+    keep: Annotated[
+        str,
+        shared.option("--keep", metavar="TYPE", help="What operators are kept at: float or int16."),
+    ] = "float",
     json: shared.Json = False,
     *,
     samples: Samples,
 ) -> None:  # fmt: skip
-    """Find the cheapest operators to leave float, and save the recipe that does.
+    """Find the cheapest operators to keep float (or at int16), and save the recipe that does.
 
     Exits with 1 when the target is not reached; the recipe is then the best within the budget.
     """
@@ -68,7 +69,7 @@ def command(
     options = samples.options()
     found = qcore.mixed(
         loaded, recipe, None, samples.open(loaded), target=target, gain=gain, budget=budget,
-        price=price, threads=options.pop("threads", None), **options,
+        price=price, keep=keep, threads=options.pop("threads", None), **options,
     )  # fmt: skip
     found.recipe.save(output)
     if json:

@@ -10,7 +10,6 @@ import typer
 
 from qcore.cli import shared
 from qcore.cli.groups import Samples, takes
-from qcore.recipe import names
 
 if TYPE_CHECKING:
     from qcore.plan.summary import Remark, Summary
@@ -31,15 +30,7 @@ def command(
             "--output", "-o", metavar="FILE", help="The .tflite to write.", show_default=False
         ),
     ],
-    recipe: Annotated[
-        str,
-        shared.option(
-            "--recipe",
-            "-r",
-            metavar="NAME|FILE",
-            help=f"One of {', '.join(names())}, or a .toml or .json file.",
-        ),
-    ] = "int8",
+    recipe: shared.Recipe = "int8",
     calibration: Annotated[
         Path | None,
         shared.option(
@@ -79,14 +70,7 @@ def command(
             "--weight-scheme", metavar="NAME[:FIELD=VALUE]", help="Scheme of weights, likewise."
         ),
     ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        shared.option(
-            "--plugin",
-            metavar="MODULE|FILE.py",
-            help="Your own schemes and roundings, known by their keys. Repeat it.",
-        ),
-    ] = None,
+    plugin: shared.Plugin = None,
     plan: Annotated[
         Path | None,
         shared.option("--plan", metavar="FILE", help="Also save the plan, all of it, as JSON."),
@@ -110,6 +94,7 @@ def command(
     from qcore.errors import BadInput
     from qcore.plan import needs_calibration
     from qcore.plan.summary import summarize
+    from qcore.quantize import calibrated_with
 
     if samples.data is not None and calibration is not None:
         raise typer.BadParameter("--data and --calibration both give ranges; leave one out")
@@ -137,7 +122,7 @@ def command(
         quantized.plan.save(plan)
     quantized.save(output)
     summary = summarize(quantized.plan)
-    if ranges is not None and not needs_calibration(quantized.source, wanted):
+    if ranges is not None and calibrated_with(quantized.source, wanted, {}) is None:
         unread = f"recipe {wanted.name} needs no ranges, so none were read or made"
         summary = dataclasses.replace(summary, notes=(*summary.notes, unread))
     sizes = shared.size(model, loaded), output.stat().st_size

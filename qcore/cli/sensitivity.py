@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,10 +18,7 @@ EXAMPLE = "Example: qcore sensitivity model.tflite --data train.npz --std 255 --
 @takes(Samples)
 def command(
     model: shared.ModelPath,
-    recipe: Annotated[
-        str,
-        shared.option("--recipe", "-r", metavar="NAME|FILE", help="What quantizes (int8)."),
-    ] = "int8",
+    recipe: shared.Recipe = "int8",
     json: shared.Json = False,
     *,
     samples: Samples,

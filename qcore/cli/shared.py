@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.recipe import names
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -27,6 +29,21 @@ def option(*names: str, metavar: str = "", **more: Any) -> Any:
     return typer.Option(*names, metavar=metavar, **more)
 
 
+def observer(**more: Any) -> Any:
+    """--observer; more: for typer, such as the panel it stands in."""
+    return option(
+        "--observer",
+        metavar="NAME",
+        help="minmax, tflite, moving_average, histogram (default: the recipe's, or minmax).",
+        **more,
+    )
+
+
+def threads(**more: Any) -> Any:
+    """--threads, likewise."""
+    return option("--threads", metavar="N", min=1, help="Cores to use (default: all).", **more)
+
+
 ModelPath = Annotated[
     Path,
     typer.Argument(
@@ -36,6 +53,25 @@ ModelPath = Annotated[
     ),
 ]
 Json = Annotated[bool, option("--json", help="Print JSON instead of text.")]
+Recipe = Annotated[
+    str,
+    option(
+        "--recipe",
+        "-r",
+        metavar="NAME|FILE",
+        help=f"What quantizes: one of {', '.join(names())}, or a .toml or .json file.",
+    ),
+]
+Plugin = Annotated[
+    list[str] | None,
+    option(
+        "--plugin",
+        metavar="MODULE|FILE.py",
+        help="Import it first: the schemes, observers and roundings in it are then known by their "
+        "keys. Repeat it.",
+    ),
+]
+TARGETS = "reference, xnnpack, gpu, edgetpu, tflm, cmsis-nn, ethos-u"  # of `qcore.targets`
 
 
 def console() -> Console:

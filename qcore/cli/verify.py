@@ -74,7 +74,7 @@ def show(found: Verification, operators: bool = False) -> None:
     from rich.text import Text
 
     numbers = (
-        "samples", "operators\n(XNNPACK)", "differ:\neach operator", "end to end:\noutputs",
+        "samples", "operators\n(by XNNPACK)", "differ:\neach operator", "end to end:\noutputs",
         "end to end:\nall tensors",
     )  # fmt: skip
     sums = shared.table("path", *numbers, right=numbers)

@@ -23,27 +23,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import tflite_schema as ts
-from kernels import ops
 from kernels.errors import KernelError
-from kernels.opspec import Role
 from qcore import modules, peers
+from qcore.binding import check_iterable
 from qcore.errors import BadInput, BadRecipe, QcoreError, failure
 from qcore.load import load
-from qcore.observers import Observer, find
-from qcore.plan import needs_calibration
 from qcore.prepare import prepare
-from qcore.quantize import Quantized, observer_for, quantize
+from qcore.quantize import Quantized, calibrated_with, quantize
 from qcore.recipe import Recipe, recipe
 from qcore.schemes.base import Scheme
 from tflite_schema.errors import SchemaError
 
 _NAMED = re.compile(r"^([^+:/=]+)=(.+)$")
-ROLES = (*(role.value for role in Role if role is not Role.INDEX), "constant")  # as rules say
 _FUNCTION = re.compile(r"^\w+(\.\w+)*:\w+$")
 
 
@@ -64,11 +59,7 @@ class Samples:
             signed = _Signed(samples)
             once = any(iter(part) is part for part in samples.values())
             samples = iter(signed) if once else signed
-        if isinstance(samples, (str, bytes)) or not isinstance(samples, Iterable):
-            raise BadInput(
-                f"samples is a {type(samples).__name__}; give an iterable of arrays, tuples or "
-                "dicts (qcore.data.open makes one from a file or folder)"
-            )
+        check_iterable(samples)
         self._samples = samples
         self._file: Any = None
         if iter(samples) is samples:
@@ -137,7 +128,7 @@ class Maker:
         self.model = load(source)
         self.samples = samples
         self.options = {k: v for k, v in calibration.items() if v is not None}
-        self._ranges: dict[str, tuple[Any, float]] = {}  # by observer
+        self._ranges: dict[str, tuple[Any, float]] = {}  # by observer and moments
 
     def make(self, given: Any) -> Made:
         """given: a spec, Model, path, bytes, quantized result, Recipe, Scheme, or a function of
@@ -203,9 +194,9 @@ class Maker:
 
         ranges, before = None, 0.0
         prepared = prepare(self.model, wanted)
-        if needs_calibration(prepared, wanted):
-            observer = self.options.get("observer") or observer_for(prepared, wanted)
-            ranges, before = self._calibrated(find(observer))
+        options = calibrated_with(prepared, wanted, self.options)
+        if options is not None:
+            ranges, before = self._calibrated(options)
         start = time.perf_counter()
         quantized = quantize(self.model, wanted, ranges)
         data = quantized.to_bytes()
@@ -213,14 +204,13 @@ class Maker:
         by = f"qcore {qcore.__version__}, recipe {name or wanted.name}"
         return Made(ts.read(data), by, len(data), seconds, quantized.plan.notes)
 
-    def _calibrated(self, observer: Observer) -> tuple[Any, float]:
+    def _calibrated(self, options: dict[str, Any]) -> tuple[Any, float]:
         """The ranges, and how long it took to observe them; every candidate is charged with it."""
         from qcore.calibrate import calibrate
 
-        key = str(observer.to_json())
+        key = str((options["observer"].to_json(), options["moments"]))
         if key not in self._ranges:
             start = time.perf_counter()
-            options = self.options | {"observer": observer}
             found = calibrate(self.model, self.samples, **options)
             self._ranges[key] = found, time.perf_counter() - start
         return self._ranges[key]
@@ -290,25 +280,11 @@ def with_part(made: Recipe, part: str) -> Recipe:
     """The recipe with [OPERAND=]SCHEME[:FIELD=VALUE ...]. Raises BadRecipe."""
     head, *fields = part.split(":")
     operand, equals, key = head.rpartition("=")
-    if equals and not _is_operand(operand):
-        roles = ", ".join(ROLES)
-        raise BadRecipe(
-            f"candidate part {part!r}: no operator has an operand {operand!r}; use one of {roles}, "
-            "or an operand's own name (`filter`)"
-        )
     scheme = Scheme.from_json({"key": key, **dict(_field(part, text) for text in fields)})
-    return with_scheme(made, scheme, (operand,) if equals else None)
-
-
-def _is_operand(pattern: str) -> bool:
-    """Whether a rule with this operand can ever apply."""
-    if any(fnmatchcase(role, pattern) for role in ROLES):
-        return True
-    return any(
-        fnmatchcase(operand.name, pattern)
-        for spec in ops.all().values()
-        for operand in (*spec.inputs, *spec.outputs, *spec.intermediates)
-    )
+    try:
+        return with_scheme(made, scheme, (operand,) if equals else None)
+    except BadRecipe as error:
+        raise BadRecipe(f"candidate part {part!r}: {error}") from None
 
 
 def with_scheme(made: Recipe, scheme: Scheme, operands: Iterable[str] | None = None) -> Recipe:

@@ -445,15 +445,19 @@ class _Pairs:
     def _backward(self) -> bool:
         moved = False
         for v, w in list(self.there.items()):
-            f, at = self.a.source.get(v, (None, 0))
-            c, where = self.b.source.get(w, (None, 0))
-            if f is None or c is None or at != where or f in self.nodes:
-                continue
-            if self._possible(f, c):
-                self._pair(f, c)
-                self._operands(f, c)
-                moved = True
+            moved |= self._sources(v, w)
         return moved
+
+    def _sources(self, v: int, w: int) -> bool:
+        """A pair of what computes two values, at one position of its outputs, and of its operands;
+        False where it is known or cannot be one."""
+        f, at = self.a.source.get(v, (None, 0))
+        c, where = self.b.source.get(w, (None, 0))
+        if f is None or c is None or at != where or f in self.nodes or not self._possible(f, c):
+            return False
+        self._pair(f, c)
+        self._operands(f, c)
+        return True
 
     def _operands(self, f: _Node, c: _Node) -> None:
         """The operands of two nodes of a pair."""
@@ -498,13 +502,7 @@ class _Pairs:
             w = self.b.named.get(name)
             if w is None or v in self.there or w in self.back:
                 continue
-            f, at = self.a.source.get(v, (None, 0))
-            c, where = self.b.source.get(w, (None, 0))
-            if f is None or c is None or at != where or f in self.nodes:
-                continue
-            if self._possible(f, c):
-                self._pair(f, c)
-                self._operands(f, c)
+            if self._sources(v, w):
                 return True
         return False
 

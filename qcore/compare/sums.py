@@ -68,92 +68,64 @@ def _difference(count: int, row: np.ndarray) -> Difference:
 
 
 @jit
+def _tally(sums, v, e):
+    """noise, product, absolute, largest and differing (see `_difference`) with one value more."""
+    noise, product, absolute, largest, differing = sums
+    m = abs(e)
+    return (
+        noise + e * e,
+        product + v * e,
+        absolute + m,
+        m if m > largest else largest,
+        differing + 1 if e != 0.0 else differing,
+    )
+
+
+@jit
+def _store(sums, signal, row):
+    """A part's sums into those of the whole."""
+    noise, product, absolute, largest, differing = sums
+    row[0] += noise
+    row[1] += product
+    row[2] += absolute
+    row[3] = largest
+    row[4] += differing
+    row[5] += signal
+
+
+@jit
 def _pair_sums(y, a, out):
     n = y.size
     for start in range(0, n, _PART):
-        stop = min(start + _PART, n)
-        noise = product = absolute = signal = 0.0
-        largest = out[0, 3]
-        differing = 0
-        for i in range(start, stop):
+        total = (0.0, 0.0, 0.0, out[0, 3], 0)
+        signal = 0.0
+        for i in range(start, min(start + _PART, n)):
             v = np.float64(y[i])
-            e = np.float64(a[i]) - v
-            m = abs(e)
-            noise += e * e
-            product += v * e
-            absolute += m
+            total = _tally(total, v, np.float64(a[i]) - v)
             signal += v * v
-            if m > largest:
-                largest = m
-            if e != 0.0:
-                differing += 1
-        out[0, 0] += noise
-        out[0, 1] += product
-        out[0, 2] += absolute
-        out[0, 3] = largest
-        out[0, 4] += differing
-        out[0, 5] += signal
+        _store(total, signal, out[0])
 
 
 @jit
 def _split_sums(y, a, b, out):
     n = y.size
     for start in range(0, n, _PART):
-        stop = min(start + _PART, n)
-        n0 = n1 = n2 = p0 = p1 = p2 = a0 = a1 = a2 = cross = signal = 0.0
-        l0 = out[0, 3]
-        l1 = out[1, 3]
-        l2 = out[2, 3]
-        d0 = d1 = d2 = 0
-        for i in range(start, stop):
+        total = (0.0, 0.0, 0.0, out[0, 3], 0)
+        own = (0.0, 0.0, 0.0, out[1, 3], 0)
+        rest = (0.0, 0.0, 0.0, out[2, 3], 0)
+        cross = signal = 0.0
+        for i in range(start, min(start + _PART, n)):
             v = np.float64(y[i])
-            total = np.float64(a[i]) - v
-            own = np.float64(b[i]) - v
-            rest = np.float64(a[i]) - np.float64(b[i])
-            n0 += total * total
-            n1 += own * own
-            n2 += rest * rest
-            p0 += v * total
-            p1 += v * own
-            p2 += v * rest
-            m0 = abs(total)
-            m1 = abs(own)
-            m2 = abs(rest)
-            a0 += m0
-            a1 += m1
-            a2 += m2
-            cross += own * rest
+            by_own = np.float64(b[i]) - v
+            inherited = np.float64(a[i]) - np.float64(b[i])
+            total = _tally(total, v, np.float64(a[i]) - v)
+            own = _tally(own, v, by_own)
+            rest = _tally(rest, v, inherited)
+            cross += by_own * inherited
             signal += v * v
-            if m0 > l0:
-                l0 = m0
-            if m1 > l1:
-                l1 = m1
-            if m2 > l2:
-                l2 = m2
-            if total != 0.0:
-                d0 += 1
-            if own != 0.0:
-                d1 += 1
-            if rest != 0.0:
-                d2 += 1
-        out[0, 0] += n0
-        out[1, 0] += n1
-        out[2, 0] += n2
-        out[0, 1] += p0
-        out[1, 1] += p1
-        out[2, 1] += p2
-        out[0, 2] += a0
-        out[1, 2] += a1
-        out[2, 2] += a2
-        out[0, 3] = l0
-        out[1, 3] = l1
-        out[2, 3] = l2
-        out[0, 4] += d0
-        out[1, 4] += d1
-        out[2, 4] += d2
-        out[0, 5] += signal
-        out[1, 5] += signal
-        out[2, 5] += signal
+        _store(total, signal, out[0])
+        _store(own, signal, out[1])
+        _store(rest, signal, out[2])
         out[3, 0] += cross
 
 

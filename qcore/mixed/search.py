@@ -1,9 +1,10 @@
-"""The fewest operators to leave float, or the fewest of their products, for a given quality.
+"""The fewest operators to keep float or at int16, or the fewest of their products, for a quality.
 
 Losses of operators nearly add up, so what becoming float gains is a good guess that one trial
 corrects: a lazy greedy search (M. Minoux, Accelerated greedy algorithms for maximizing submodular
 set functions, 1978) takes the best gain for its price again and again; then what turned out not to
-be needed becomes integer again, and single exchanges are tried until none is cheaper.
+be needed becomes integer again, the dearest first. The same is done from the other end, with all
+operators kept, and single exchanges are tried on the cheaper set until none is cheaper still.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from qcore.progress import track
 from qcore.recipe import Recipe
 
 PRICES = ("operators", "macs")
+_AT = {"float": "float", "int16": "at int16"}
 _AHEAD = 4  # trials at a time where the first that succeeds is taken
 
 
@@ -28,9 +30,10 @@ _AHEAD = 4  # trials at a time where the first that succeeds is taken
 class Mixed:
     """What the search found.
 
-    recipe: the one that was given, with a rule for each operator that stays float.
-    floats: these operators.  reached: whether `score` is at least `target`; if not, the set of best
-    score that the budget allows was taken.  share: of the model's products, computed in float.
+    recipe: the one that was given, with a rule for each operator that is kept.
+    floats: these operators.  keep: what they are kept at, "float" or "int16".
+    reached: whether `score` is at least `target`; if not, the set of best score that the budget
+    allows was taken.  share: of the model's products, computed so.
     before: the score with everything quantized.  evaluations: models that were made and measured.
     """
 
@@ -44,14 +47,15 @@ class Mixed:
     share: float
     evaluations: int
     seconds: float
+    keep: str = "float"
 
     def __str__(self) -> str:
         done = "reached" if self.reached else "not reached"
         lines = [
             f"{self.what}: {self.before.value:.2f} -> {self.score.value:.2f} "
             f"(target {self.target:.2f} {done})",
-            f"{len(self.floats)} operators float, {100 * self.share:.1f} % of the products; "
-            f"{self.evaluations} models tried in {self.seconds:.1f} s",
+            f"{len(self.floats)} operators {_AT[self.keep]}, {100 * self.share:.1f} % of the "
+            f"products; {self.evaluations} models tried in {self.seconds:.1f} s",
             *(f"  {u.op} {u.name}" for u in self.floats),
         ]
         return "\n".join(lines)
@@ -67,13 +71,14 @@ def mixed(
     model: Any, recipe: str | Recipe = "int8", calibration: Any = None,
     samples: Iterable[Any] | None = None, labels: Any = None, *, target: float | None = None,
     gain: float | None = None, budget: float = 1.0, price: str = "macs",
-    metric: Metric | None = None, threads: int | None = None, **options: Any,
+    keep: str = "float", metric: Metric | None = None, threads: int | None = None, **options: Any,
 ) -> Mixed:  # fmt: skip
     """The cheapest set of operators to leave float such that the outputs are good enough.
 
     target: the SQNR in dB (or the metric) to reach; gain: the same, above that of `recipe`.
     budget: at most this share of the model's products in float.  price: what is to be least,
-    "macs" (products) or "operators".  Others: as for `sensitivity`.
+    "macs" (products) or "operators".  keep: "int16" keeps the operators at int16 activations
+    (mode int16x8) instead, those that have no such kernel int8.  Others: as for `sensitivity`.
     Raises BadInput for a target that is not one; what `quantize` raises; RuntimeFailed.
     """
     if (target is None) == (gain is None):
@@ -83,7 +88,7 @@ def mixed(
     if not 0 <= budget <= 1:
         raise BadInput(f"budget {budget} is no share of the products; give 0 to 1")
     samples, calibration = chosen(samples, calibration)
-    trials = Trials(model, recipe, calibration, samples, labels, metric, threads, **options)
+    trials = Trials(model, recipe, calibration, samples, labels, metric, threads, keep, **options)
     before = trials.score()
     wanted = before.value + gain if target is None else target  # type: ignore[operator]
     return Search(trials, wanted, budget, price).run()
@@ -101,15 +106,20 @@ class Search:
         began = time.perf_counter()
         before = self.trials.score()
         floats, score = self._grow(before)
-        reached = score.value >= self.target
+        sets = [floats] if score.value >= self.target else []
+        if floats or not sets:
+            sets.append(frozenset(self.trials.units))  # from the other end
+        thinned = [self._thin(s) for s in sets if self.trials.score(s).value >= self.target]
+        within = [s for s in thinned if self._fits(s)]
+        reached = bool(within)
         if reached:
-            floats = self._exchange(self._thin(floats))
+            floats = self._exchange(min(within, key=self.cost))
             score = self.trials.score(floats)
         ordered = tuple(sorted(floats, key=lambda u: (u.subgraph, u.number)))
         return Mixed(
             self.trials.recipe(floats), ordered, self.target, reached, self.trials.what, before,
             score, sum(u.macs for u in floats) / self.whole if self.whole else 0.0,
-            self.trials.evaluations, time.perf_counter() - began,
+            self.trials.evaluations, time.perf_counter() - began, self.trials.keep,
         )  # fmt: skip
 
     def cost(self, units: Iterable[Unit]) -> tuple[float, int]:
@@ -135,7 +145,11 @@ class Search:
         """
         steps = [frozenset({u}) for u in self.trials.units] + list(self.trials.joints())
         steps = [s for s in steps if self._fits(s)]
-        scores = track(self.trials.scores(steps), "leaving a few operators float", len(steps))
+        scores = track(
+            self.trials.scores(steps),
+            f"keeping a few operators {_AT[self.trials.keep]}",
+            len(steps),
+        )
         guess = {s: before.loss - found.loss for s, found in zip(steps, scores)}
         floats: frozenset[Unit] = frozenset()
         best, score = (floats, before), before
@@ -159,10 +173,17 @@ class Search:
         return best
 
     def _thin(self, floats: frozenset[Unit]) -> frozenset[Unit]:
-        """Without each unit that is not needed, the dearest first."""
-        for unit in sorted(floats, key=lambda u: self.cost([u]), reverse=True):
-            if self.trials.score(floats - {unit}).value >= self.target:
-                floats = floats - {unit}
+        """Without what is not needed, the dearest first; as many at a time as goes well."""
+        left = sorted(floats, key=lambda u: self.cost([u]), reverse=True)
+        step = 1
+        while left:
+            without = floats - set(left[:step])
+            if self.trials.score(without).value >= self.target:
+                floats, left, step = without, left[step:], 2 * step
+            elif step > 1:
+                step //= 2
+            else:
+                left = left[1:]
         return floats
 
     def _exchange(self, floats: frozenset[Unit]) -> frozenset[Unit]:

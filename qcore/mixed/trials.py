@@ -1,4 +1,5 @@
-"""One model quantized again and again, each time with other operators left float, and measured."""
+"""One model quantized again and again, each time with other operators kept float or at int16, and
+measured."""
 
 from __future__ import annotations
 
@@ -26,11 +27,12 @@ from qcore.recipe import recipe as find_recipe
 from qcore.targets.site import Site, macs, sites
 
 Metric = Callable[[Any, Any], float]
+KEEP = {"float": "float", "int16": "int16x8"}  # what operators may be kept at -> their mode
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Operators that are quantized or left float together: one, or those that share output names.
+    """Operators that are quantized or kept together: one, or those that share output names.
 
     number: of the first, in its subgraph.  op: its name.  name: of its first output.
     names: of all outputs, which select it in a recipe.  macs: products that they sum.
@@ -70,7 +72,7 @@ class Score:
 
 
 class Trials:
-    """Scores of sets of units that are left float, each measured once.
+    """Scores of sets of units that are kept float (or at int16), each measured once.
 
     model, recipe, calibration: as for `quantize`.  samples: what is measured on, gone through once
     for every trial: a source of `qcore.data`, a list, an array; an iterator is kept as a list.
@@ -78,20 +80,29 @@ class Trials:
     of the only output or a tuple of such arrays. None: the SQNR of all outputs against float, the
     mean of their noise / signal in dB.
     threads: trials at a time, each the official interpreter (XNNPACK) in a process of its own.
+    keep: "float", or "int16": the units are then those that have a kernel for int16 activations.
     """
 
     def __init__(
         self, model: Any, recipe: str | Recipe, calibration: Any, samples: Iterable[Any],
         labels: Any = None, metric: Metric | None = None, threads: int | None = None,
-        **options: Any,
+        keep: str = "float", **options: Any,
     ) -> None:  # fmt: skip
+        if keep not in KEEP:
+            raise BadInput(f"operators cannot be kept at {keep!r}; use one of {', '.join(KEEP)}")
+        self.keep = keep
         self.model, self.base = load(model), find_recipe(recipe)
         self.samples = list(samples) if isinstance(samples, Iterator) else samples
         self.labels, self.metric = labels, metric
         self.threads = threads or cores()
         prepared = prepare(self.model, self.base)
         self.calibration = ranges_for(prepared, self.base, calibration, options)
+        if self.calibration is None and keep != "float":  # nothing but what is kept needs ranges
+            kept = self.base.with_rule(mode=KEEP[keep])
+            self.calibration = ranges_for(prepared, kept, calibration, options)
         found = self._units()
+        if keep != "float":
+            found = self._able(found)
         self.units = tuple(u for u in found if u.computes)
         self._movers = tuple(u for u in found if not u.computes)
         self.evaluations = 0
@@ -101,15 +112,20 @@ class Trials:
         self._perfect = 0.0 if metric is None else float(metric(*self._given(self._truth)))
         self._scores: dict[frozenset[Unit], Score] = {}
 
+    def _able(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """Those that really are in the kept mode where all of them are to be."""
+        quantized = quantize(self.model, self._with(units), self.calibration)
+        modes = _modes(quantized)
+        found = set()
+        for site in sites(quantized.source):
+            if modes.get((site.subgraph, site.number), KEEP[self.keep]) != KEEP[self.keep]:
+                found.add((site.subgraph, site.outputs[0].name))
+        return tuple(u for u in units if (u.subgraph, u.name) not in found)
+
     def _units(self) -> tuple[Unit, ...]:
         """What the recipe computes in integers."""
         quantized = quantize(self.model, self.base, self.calibration)
-        modes = {
-            (number, step.source)
-            for number, part in enumerate(quantized.plan.subgraphs)
-            for step in part.steps
-            if step.source is not None and step.mode not in ("float32", "kept")
-        }
+        modes = {place for place, m in _modes(quantized).items() if m not in ("float32", "kept")}
         groups: dict[tuple[int, str], list[Site]] = {}
         for site in sites(quantized.source):
             if (site.subgraph, site.number) in modes:
@@ -130,7 +146,7 @@ class Trials:
         )  # fmt: skip
 
     def _moved(self, floats: Iterable[Unit]) -> Iterator[Unit]:
-        """Units that only move values and have nothing but these floats around them.
+        """Units that only move values and have nothing but these kept ones around them.
 
         Without them values would be rounded to integers only to be moved.
         """
@@ -190,10 +206,14 @@ class Trials:
         return sum(map(macs, sites(self.model)))
 
     def recipe(self, floats: Iterable[Unit]) -> Recipe:
-        """The recipe with these units left float."""
-        made, floats = self.base, set(floats)
-        for unit in sorted({*floats, *self._moved(floats)}, key=lambda u: (u.subgraph, u.number)):
-            made = made.with_rule(unit.rule("float"))
+        """The recipe with these units kept float, or at int16."""
+        floats = set(floats)
+        return self._with({*floats, *self._moved(floats)})
+
+    def _with(self, units: Iterable[Unit]) -> Recipe:
+        made = self.base
+        for unit in sorted(units, key=lambda u: (u.subgraph, u.number)):
+            made = made.with_rule(unit.rule(KEEP[self.keep]))
         return made
 
     def quantized(self, floats: Iterable[Unit]) -> Quantized:
@@ -234,6 +254,16 @@ class Trials:
         """What a metric is called with."""
         outputs = tuple(np.concatenate(column) for column in zip(*rows))
         return outputs[0] if len(outputs) == 1 else outputs, self.labels
+
+
+def _modes(quantized: Quantized) -> dict[tuple[int, int], str]:
+    """Mode of each operator of the source, by subgraph and number."""
+    return {
+        (number, step.source): step.mode
+        for number, part in enumerate(quantized.plan.subgraphs)
+        for step in part.steps
+        if step.source is not None
+    }
 
 
 def _computes(site: Site) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,29 +36,45 @@ def serve(runtime: str, path: str, items: Iterable[str]) -> Iterator[tuple[Any, 
             yield (" ".join(str(error).split())[:300],)
 
 
-def parts(details: Sequence[Any], outputs: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Operators inside of DELEGATE nodes, which follow the model's own in the interpreter's list;
-    and those of which nothing tells. outputs: of the graph.
+def inside(details: Sequence[Any]) -> set[int]:
+    """Operators inside of DELEGATE nodes, which follow the model's own in the interpreter's list.
 
-    What a node of the delegate computes is what its outputs need and its inputs do not give.
+    What a node of the delegate computes is what its outputs need and its inputs do not give; one
+    without outputs is the operator without outputs (ASSIGN_VARIABLE) that has its inputs. Where all
+    tensors are kept every operator is a node by itself, and all of them are found.
     """
     own = [d for d in details if d["op_name"] != "DELEGATE"]
     producer = {int(t): i for i, d in enumerate(own) for t in d["outputs"]}
     found: set[int] = set()
-    ends = set(outputs)
+    silent: Counter[frozenset[int]] = Counter()
     for delegate in details:
         if delegate["op_name"] != "DELEGATE":
             continue
-        given = {int(t) for t in delegate["inputs"]}
-        ends |= {int(t) for t in delegate["outputs"]}
+        given = _given(delegate)
         wanted = [int(t) for t in delegate["outputs"]]
+        silent[given] += not wanted
         while wanted:
             tensor = wanted.pop()
             node = producer.get(tensor)
             if node is not None and node not in found and tensor not in given:
                 found.add(node)
-                wanted += [int(t) for t in own[node]["inputs"] if t >= 0]
-    # What only goes where nothing shows it (a variable, or nowhere) may be inside or not.
+                wanted += _given(own[node])
+    for i, d in enumerate(own):
+        if not len(d["outputs"]) and silent[_given(d)]:
+            silent[_given(d)] -= 1
+            found.add(i)
+    return found
+
+
+def parts(details: Sequence[Any], outputs: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Operators inside of DELEGATE nodes, and those of which nothing tells. outputs: of the graph.
+
+    What only goes where nothing shows it (a variable, or nowhere) may be inside or not.
+    """
+    own = [d for d in details if d["op_name"] != "DELEGATE"]
+    found = inside(details)
+    ends = {int(t) for d in details if d["op_name"] == "DELEGATE" for t in d["outputs"]}
+    ends |= set(outputs)
     hidden: set[int] = set()
     for i in reversed(range(len(own))):
         made = {int(t) for t in own[i]["outputs"]}
@@ -67,6 +84,10 @@ def parts(details: Sequence[Any], outputs: Sequence[int]) -> tuple[list[int], li
         if i not in found and not made & ends and all(k in hidden for k in readers):
             hidden.add(i)
     return sorted(found), sorted(hidden)
+
+
+def _given(detail: Any) -> frozenset[int]:
+    return frozenset(int(t) for t in detail["inputs"] if t >= 0)
 
 
 def load(

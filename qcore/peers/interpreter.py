@@ -185,6 +185,12 @@ class Session:
                 continue  # it has no memory: not computed, or a temporary without a type
         return kept
 
+    def delegated(self) -> frozenset[int]:
+        """Operators of subgraph 0 that a delegate computes, all of them in sessions with `keep`."""
+        from qcore.peers.delegation import inside
+
+        return frozenset(inside(self.interpreter._get_ops_details()))
+
     def reset(self) -> None:
         """Set the variable tensors (states of recurrent operators) to zero."""
         self._wrapper.ResetVariableTensors()
@@ -197,23 +203,29 @@ def serve(
     threads: int,
     entries: Sequence[tuple[int, Sequence[int], Sequence[tuple[str, int]]]],
     tensors: bool,
+    delegated: bool,
     items: Iterable[Any],
 ) -> Iterator[Any]:
-    """In the child: outputs of each bound sample, and the other tensors when asked."""
+    """In the child: outputs of each bound sample; the other tensors, and what a delegate computes,
+    when asked."""
     session = Session(file, runtime, path, threads, tensors)
+    taken: frozenset[int] | None = None
     for number, entry, arrays in items:
         subgraph, inputs, outputs = entries[entry]
         try:
-            session.prepare(subgraph, inputs, arrays)
+            anew = session.prepare(subgraph, inputs, arrays)
             session.feed(subgraph, inputs, arrays)
             session.invoke(subgraph)
         except (RuntimeError, ValueError) as error:
             raise RuntimeFailed(f"{runtime} ({path}) refused sample {number}: {error}") from None
+        if delegated and subgraph == 0 and (anew or taken is None):
+            taken = session.delegated()
         made = {name: session.copy(subgraph, tensor) for name, tensor in outputs}
         if not tensors:
             yield made
             continue
-        yield made, session.tensors(subgraph)
+        every = session.tensors(subgraph)
+        yield (made, every, taken if subgraph == 0 else None) if delegated else (made, every)
 
 
 def run(
@@ -225,6 +237,7 @@ def run(
     tensors: bool = False,
     signature: str | None = None,
     *,
+    delegated: bool = False,
     time_limit: float | None = None,
     memory_limit: int | None = None,
 ) -> Iterator[Any]:
@@ -235,7 +248,8 @@ def run(
     or "xnnpack".  threads: of the kernels.  signature: where a sample names none.
     Yields dicts of output name -> array; with tensors=True pairs of that and a dict of tensor index
     -> array with every tensor of the entry's subgraph that has memory (those of the runtime's own,
-    beyond the file's, included).
+    beyond the file's, included); with delegated=True as well triples, the third being the numbers
+    of the operators that a delegate computes, None of other subgraphs than the first.
     Raises RuntimeFailed when the runtime refuses, crashes, exceeds a limit; BadSample; BadInput.
     """
     from qcore.binding import Binder
@@ -255,5 +269,6 @@ def run(
     ):
         bound = ((b.number, b.entry, b.arrays) for b in binder.all(inputs))
         yield from child.stream(
-            file, runtime, path, threads, entries, tensors, Items(), items=bound, ahead=3
-        )
+            file, runtime, path, threads, entries, tensors, delegated, Items(), items=bound,
+            ahead=3,
+        )  # fmt: skip

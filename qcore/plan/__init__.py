@@ -10,7 +10,7 @@ from kernels.opspec import Role
 from qcore.errors import NotCalibrated
 from qcore.graph import Graph, graphs
 from qcore.plan.values import Form, Plan, Step, SubgraphPlan
-from qcore.recipe import Recipe
+from qcore.recipe import INTEGER, Recipe
 from qcore.schemes.base import Scheme
 
 __all__ = [
@@ -30,7 +30,7 @@ def needs_histograms(model: ts.Model, recipe: Recipe) -> Scheme | None:
     for graph in graphs(model):
         found = [common.activation_setting(recipe, graph.name(t)) for t in graph.inputs]
         for i, op in enumerate(graph.operators):
-            if recipe.mode(op.name, graph.output_names(i)) != "static":
+            if recipe.mode(op.name, graph.output_names(i)) not in INTEGER:
                 continue
             inputs = [p for p, t in enumerate(op.inputs) if _observed(graph, i, p, t)]
             found += [common.setting(graph, recipe, i, p) for p in inputs]
@@ -61,6 +61,7 @@ def plan(model: ts.Model, recipe: Recipe, calibration: Any = None) -> Plan:
     for graph in graphs(model):
         if _has_static(graph, recipe):
             part = _static(recipe.dialect).plan_subgraph(graph, recipe, calibration)
+            common.check_activations(graph, part)
             common.check_weights(graph, recipe, part)
         else:
             part = common.float_plan(graph)
@@ -77,6 +78,6 @@ def _static(dialect: str) -> Any:
 
 def _has_static(graph: Graph, recipe: Recipe) -> bool:
     return any(
-        recipe.mode(op.name, graph.output_names(i)) == "static"
+        recipe.mode(op.name, graph.output_names(i)) in INTEGER
         for i, op in enumerate(graph.operators)
     )

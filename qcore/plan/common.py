@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -54,28 +55,45 @@ def kept_step(graph: Graph, operator: int) -> Step:
     )
 
 
-def setting(graph: Graph, recipe: Recipe, operator: int, position: int) -> Setting:
-    """What the recipe says of the operand at an input position of an operator."""
+def is_wide(graph: Graph, recipe: Recipe, operator: int) -> bool:
+    """Whether the recipe's mode of an operator is int16x8."""
+    if all(rule.mode != "int16x8" for rule in recipe.rules):
+        return False
+    return recipe.mode(graph.operators[operator].name, graph.output_names(operator)) == "int16x8"
+
+
+def setting(
+    graph: Graph, recipe: Recipe, operator: int, position: int, wide: bool | None = None
+) -> Setting:
+    """What the recipe says of the operand at an input position of an operator.
+
+    wide: whether it is for int16 activations; None: where the operator's mode is int16x8.
+    """
     op, operand = graph.operators[operator], graph.operand(operator, position)
     role = operand.role.value if operand else "activation"
     name, tensor = operand.name if operand else "", op.inputs[position]
     constant = role == "activation" and graph.is_constant(tensor)
     outputs = graph.output_names(operator) if role in ("weight", "bias") else ()
-    return recipe.setting(op.name, role, name, graph.name(tensor), constant, outputs)
+    if wide is None:
+        wide = is_wide(graph, recipe, operator)
+    return recipe.setting(op.name, role, name, graph.name(tensor), constant, outputs, wide)
 
 
-def output_setting(graph: Graph, recipe: Recipe, operator: int, position: int = 0) -> Setting:
-    """What the recipe says of an output of an operator."""
+def output_setting(
+    graph: Graph, recipe: Recipe, operator: int, position: int = 0, wide: bool | None = None
+) -> Setting:
+    """What the recipe says of an output of an operator; wide: as for `setting`."""
     op, spec = graph.operators[operator], graph.spec(operator)
     operand = spec.output(position) if spec else None
-    return recipe.setting(
-        op.name, "activation", operand.name if operand else "", graph.name(op.outputs[position])
-    )
+    if wide is None:
+        wide = is_wide(graph, recipe, operator)
+    name = operand.name if operand else ""
+    return recipe.setting(op.name, "activation", name, graph.name(op.outputs[position]), wide=wide)
 
 
-def activation_setting(recipe: Recipe, name: str) -> Setting:
+def activation_setting(recipe: Recipe, name: str, wide: bool = False) -> Setting:
     """What the recipe says of an activation that no operator writes, such as a graph input."""
-    return recipe.setting("INPUT", "activation", "input", name)
+    return recipe.setting("INPUT", "activation", "input", name, wide=wide)
 
 
 def is_entry(graph: Graph) -> bool:
@@ -356,6 +374,62 @@ INT4_WEIGHTS = {
     "int8": ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"),
     "int16x8": ("CONV_2D", "FULLY_CONNECTED"),
 }
+
+
+def widened(params: Affine) -> Affine | None:
+    """The int16 parameters in which each step of an int8 value is 128 steps, so that nothing is
+    rounded or clipped: 255 of these are 32640. None where the scale would be denormal."""
+    scale = params.scale / np.float32(128)
+    if (scale < SMALLEST_NORMAL).any():
+        return None
+    return Affine(scale, np.zeros(scale.shape, np.int64))
+
+
+def reach(params: Affine, dtype: str) -> Stats:
+    """The range of all values that int16 of these parameters stand for, the same on both sides."""
+    most = params.scale.astype(np.float64) * int_range(dtype, True, "a value").qmax
+    return Stats(-most, most)
+
+
+# The type that a kernel adds its bias in, also where there is none, is an option of these.
+BIAS_TYPE_OPTION = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+
+
+def wide_options(name: str, bias: str = "int64") -> dict[str, Any]:
+    """Fields of the builtin options that the kernel of an operator on int16 activations reads."""
+    if name in BIAS_TYPE_OPTION:
+        return {"quantized_bias_type": bias.upper()}
+    return {"pot_scale_int16": False} if name in ("ADD", "SUB") else {}
+
+
+def check_activations(graph: Graph, part: SubgraphPlan) -> None:
+    """Raises BadRecipe where rules give computed activations of one operator different types, or
+    int16 with a zero point."""
+    for step in part.steps:
+        if step.source is None or step.mode not in INT4_WEIGHTS:
+            continue
+        spec = graph.spec(step.source)
+        assert spec is not None
+        ends = [(f, spec.operand(p)) for p, f in enumerate(step.inputs)]
+        ends += [(f, spec.output(p)) for p, f in enumerate(step.outputs)]
+        forms = [
+            part.forms[f]
+            for f, operand in ends
+            if f >= 0 and operand is not None and operand.role is Role.ACTIVATION
+        ]
+        dtypes = {f.dtype for f in forms if f.params is not None and f.rounding is None}
+        if len(dtypes) > 1:
+            raise BadRecipe(
+                f"the rules give activations of {graph.where(step.source)} the types "
+                f"{' and '.join(sorted(dtypes))}, which no kernel takes together; to compute a "
+                'few operators in int16, give them mode = "int16x8" instead of a dtype'
+            )
+        if any(f.params and f.dtype == "int16" and f.params.zero_point.any() for f in forms):
+            raise BadRecipe(
+                f"the rules give int16 activations of {graph.where(step.source)} a zero point, "
+                "which no kernel takes; give them a symmetric scheme, or a few operators "
+                'mode = "int16x8" instead of a dtype'
+            )
 
 
 def check_weights(graph: Graph, recipe: Recipe, part: SubgraphPlan) -> None:

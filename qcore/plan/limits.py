@@ -9,15 +9,17 @@ for an accumulator's multiplier of 256 or more, and the batched product crashes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from kernels.opspec import Role
 from kernels.ranges import NAMED
 from qcore.graph import Graph
+from qcore.plan import common
 from qcore.plan.signs import nonnegative
 from qcore.plan.values import Step, SubgraphPlan
-from qcore.recipe import Recipe
+from qcore.recipe import INTEGER, Recipe
 
 LARGEST = {"int8": 2.0**30, "int16x8": 2.0**14}
 ACCUMULATED = {"int8": 2.0**8, "int16x8": 2.0**14}  # of convolutions and matrix products
@@ -51,6 +53,39 @@ def missing(graph: Graph, recipe: Recipe) -> dict[int, str]:
     return found
 
 
+# The runtime has kernels of these; what they compute, or where they would stand, speaks
+# against them.
+HELD_BACK: Mapping[str, str] = {
+    "DIV": "the integer kernel saturates quotients near zero",
+    "ASSIGN_VARIABLE": "variables are shared between subgraphs and stay float",
+    "READ_VARIABLE": "variables are shared between subgraphs and stay float",
+    "EMBEDDING_LOOKUP": "an integer table with float output is the work of weight-only modes",
+    "UNIQUE": "it has no integer form that other operators can read",
+    "RANK": "it reads no values",
+    "WHERE": "the integer kernel ignores the zero point",
+}
+
+
+def narrow(graph: Graph, recipe: Recipe) -> dict[int, str]:
+    """Operators of mode int16x8 that no runtime computes on int16 activations, with the reason."""
+    found: dict[int, str] = {}
+    for i, op in enumerate(graph.operators):
+        spec = graph.spec(i)
+        if spec is None or not spec.mlir or not op.outputs or not common.is_wide(graph, recipe, i):
+            continue
+        if "int16" not in spec.kernels:
+            found[i] = "no runtime has an int16 kernel"
+        elif op.name in HELD_BACK:
+            found[i] = HELD_BACK[op.name]
+        for position, t in enumerate(op.inputs):
+            operand = spec.operand(position)
+            if t < 0 or operand is None or graph.is_constant(t):
+                continue
+            if operand.role in (Role.WEIGHT, Role.BIAS):
+                found[i] = f"its {operand.name} {graph.name(t)!r} is computed"
+    return found
+
+
 def unseen(graph: Graph, recipe: Recipe, known: Callable[[int], bool]) -> dict[int, str]:
     """LSTMs without ranges of the values inside them that their integer kernel scales by.
 
@@ -60,7 +95,7 @@ def unseen(graph: Graph, recipe: Recipe, known: Callable[[int], bool]) -> dict[i
     found: dict[int, str] = {}
     for i, op in enumerate(graph.operators):
         spec = graph.spec(i)
-        static = recipe.mode(op.name, graph.output_names(i)) == "static"
+        static = recipe.mode(op.name, graph.output_names(i)) in INTEGER
         if spec is None or not static or not recipe.deviates("uncalibrated"):
             continue
         for operand, tensor in zip(spec.intermediates, op.intermediates or ()):

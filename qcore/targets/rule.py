@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from qcore.targets import sources
 from qcore.targets.site import Site
 
 Condition = Callable[[Site], str]
@@ -29,7 +30,8 @@ class Placement(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """name: what holds, as a sentence.  source: where that is written, a file or a page.
+    """name: what holds, as a sentence.  source: where that is written, as `qcore.targets.sources`
+    reads it.
     broken: what was found instead, "" where the rule holds.  operators: that it is asked of; empty
     for all.  mend: what to do about it.  final: where it is broken, no further rule is looked at.
     """
@@ -40,6 +42,11 @@ class Rule:
     operators: frozenset[str] = frozenset()
     mend: str = ""
     final: bool = False
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where everyone can read the source."""
+        return sources.urls(self.source)
 
     def found(self, site: Site) -> str:
         """What breaks the rule at this operator, "" if nothing does."""

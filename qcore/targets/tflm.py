@@ -11,6 +11,7 @@ from qcore.targets.rule import Placement, Rule, Target, takes
 from qcore.targets.site import Site
 
 KERNELS = "tflite-micro tensorflow/lite/micro/kernels"
+RESOLVER = "tflite-micro tensorflow/lite/micro/micro_mutable_op_resolver.h"
 OPERATORS = takes(
     """
 float32 int8 int16:
@@ -182,8 +183,7 @@ def _logistic(site: Site) -> str:
 
 
 RULES = (
-    Rule("there is a kernel", f"{KERNELS}/../micro_mutable_op_resolver.h", c.listed(OPERATORS),
-         final=True),
+    Rule("there is a kernel", RESOLVER, c.listed(OPERATORS), final=True),
     Rule("the kernel takes data of the type", KERNELS, c.data_types(OPERATORS),
          mend="quantize with --recipe int8 or int16x8"),
     Rule("the kernel gives an output of the type", KERNELS, _output, frozenset(OUTPUTS)),

@@ -14,7 +14,9 @@ import pytest
 
 import qcore
 import tflite_schema as ts
+from qcore import targets
 from qcore.cli import invoke as run
+from qcore.cli import shared
 from qcore.recipe import names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,6 +323,8 @@ def bad_input(model: Path, data: Path, folder: Path):
     yield "no recipe file", (*quantize, "-r", folder / "x.toml"), "x.toml: there is no such file"
     yield "rule", (*quantize, "-r", "dynamic", "--rule", "mode"), "write it as FIELD=VALUE"
     yield "rule mode", (*quantize, "-r", "dynamic", "--rule", "mode=fast"), "mode 'fast' is unknown"
+    operand = (*quantize, "-r", "dynamic", "--rule", "operand=weigh,dtype=int8")
+    yield "rule operand", operand, "no operator has an operand 'weigh'"
     yield "rule field", (*quantize, "-r", "dynamic", "--rule", "layer=3"), "unknown field"
     yield "set", (*quantize, "-r", "dynamic", "--set", "colour=red"), "unknown field 'colour'"
     yield "set path", (*quantize, "-r", "dynamic", "--set", "name.x=red"), "not a field"
@@ -421,6 +425,16 @@ def test_help_of_every_command_has_an_example(cli):
         assert command in out
         code, shown, _ = cli(command, "--help")
         assert code == 0 and "Example: qcore" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["quantize", "sensitivity", "mixed"])
+def test_help_names_every_recipe(cli, command):
+    _, out, _ = cli(command, "--help")
+    assert all(f"{name}," in out for name in names())
+
+
+def test_help_names_every_target():
+    assert ", ".join(targets.names()) == shared.TARGETS
 
 
 def test_no_arguments_is_help(cli):

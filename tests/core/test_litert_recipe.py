@@ -83,7 +83,13 @@ def test_static_recipes_and_their_dialects() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ([entry(algorithm="GPTQ", **DYNAMIC)], "entry 0 .*algorithm 'GPTQ', which we do not have"),
+        ([entry(algorithm="OSCAR", **DYNAMIC)], "entry 0 .*'OSCAR', which we do not have"),
+        ([entry(algorithm="GPTQ", **DYNAMIC)],
+         "entry 0 .*'GPTQ', which gives other integers .* name rounding 'gptq'"),
+        ([entry(algorithm="OCTAV", **DYNAMIC)],
+         "entry 0 .*'OCTAV', which gives other scales than ours .* 4\\^-bits / 3 .*litert:FILE"),
+        ([entry(algorithm="MSE", **WEIGHT_ONLY)],
+         "entry 0 .*'MSE', which gives other scales than ours .* 0.05408 .* name scheme 'mse'"),
         ([{"regex": ".*"}], "entry 0 .*lacks one of regex, operation and algorithm_key"),
         ([entry("GATHER", **DYNAMIC)], "dynamic with int8 weights .* for GATHER; that takes BATCH"),
         ([entry(weight_tensor_config=weight(3))], "weights of type INT with 3 bits"),

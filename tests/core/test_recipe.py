@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels import ops
+from kernels.opspec import Role
+from qcore.compare import make
 from qcore.deviations import DEVIATIONS
 from qcore.errors import BadRecipe
 from qcore.granularity import Granularity
-from qcore.recipe import MODES, Recipe, Rule, names, recipe
+from qcore.recipe import MODES, OPERANDS, Recipe, Rule, names, recipe
 from qcore.schemes import MinMax, Symmetric
 
 rules = st.builds(
@@ -73,7 +76,7 @@ def test_a_saved_recipe_is_loaded_again_and_has_a_line_for_each_rule(tmp_path):
     text = (tmp_path / "mine.json").read_text()
     assert all(text.count(f'"mode": "{mode}"') == 1 for mode in ("float", "dynamic"))
     assert not any('"float"' in line and '"dynamic"' in line for line in text.splitlines())
-    with pytest.raises(BadRecipe, match="name it .json"):
+    with pytest.raises(BadRecipe, match=r"name it \.json"):
         made.save(tmp_path / "mine.toml")
 
 
@@ -88,6 +91,7 @@ def test_like_converter_switches_every_deviation_off():
         (lambda: recipe("int9"), "recipe 'int9' is unknown"),
         (lambda: Rule(mode="integer"), "mode 'integer' is unknown"),
         (lambda: Rule(mode="static", operand="weight"), "belongs to the whole operator"),
+        (lambda: Rule(operand="weigh", dtype="int8"), "no operator has an operand 'weigh'"),
         (lambda: Rule(operator="CONV_2D"), "sets nothing"),
         (lambda: Rule(name="re:(", mode="float"), "not a regular expression"),
         (lambda: Rule(scheme="mean"), "scheme 'mean' is unknown"),
@@ -106,6 +110,35 @@ def test_mistakes_are_one_sentence(make, says):
     with pytest.raises(BadRecipe) as caught:
         make()
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_rule_may_be_for_every_operand_of_every_operator():
+    roles = {role.value for role in Role if role is not Role.INDEX}
+    assert {*OPERANDS} == roles | {"constant"}
+    found = {o.name for s in ops.all().values() for o in (*s.inputs, *s.outputs, *s.intermediates)}
+    assert {"filter", "cell_state", "effective_hidden", "output"} < found
+    for operand in (*OPERANDS, *found, "*", "fil*", "[wb]*", "weight?"):
+        assert Rule(operand=operand, dtype="int8").operand == operand
+
+
+@pytest.mark.parametrize("operand", ["weigh", "Filter", "filter ", "index", "", "w?", "kernel*"])
+def test_an_operand_that_no_operator_has_is_refused_by_every_way_in(tmp_path, operand):
+    rule = {"operand": operand, "dtype": "int8"}
+    (tmp_path / "r.toml").write_text(f'[[rule]]\noperand = "{operand}"\ndtype = "int8"\n')
+    (tmp_path / "r.json").write_text(json.dumps({"rule": [rule]}))
+    ways = {
+        "": lambda: recipe("int8").with_rule(**rule),
+        "rule 0 of recipe": lambda: Recipe.from_json({"rule": [rule]}),
+        "r.toml: rule 0": lambda: recipe(tmp_path / "r.toml"),
+        "r.json: rule 0": lambda: recipe(tmp_path / "r.json"),
+        f"candidate part '{operand}=mse'": lambda: make.parse(f"int8+{operand}=mse"),
+    }
+    for place, way in ways.items():
+        with pytest.raises(BadRecipe) as caught:
+            way()
+        said = str(caught.value)
+        assert place in said and f"no operator has an operand {operand!r}; use one of" in said
+        assert all(role in said for role in OPERANDS)
 
 
 @pytest.mark.parametrize(("suffix", "text"), [(".json", "{"), (".toml", "a = ")])

@@ -14,8 +14,10 @@ from kernels.simd import target
 from qcore.cli import invoke
 from qcore.errors import BadInput, CannotRun
 from qcore.execute import Executor
+from qcore.peers.interpreter import as_file
+from qcore.peers.steps import Timer
 from qcore.verify import Compared, OperatorCheck, PathCheck, compare
-from tests.execute.models import counter, dense
+from tests.execute.models import counter, dense, streaming
 
 
 @pytest.fixture
@@ -44,6 +46,42 @@ def test_equal_on_every_path(samples):
     assert all(p.outputs.elements == 20 for p in check.paths)
     assert [o.delegated for o in check.paths[2].operators] == [True, True]
     assert "XF" in check.paths[2].operators[0].rule
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_who_computes_is_what_the_interpreter_shows(rng, layers):
+    """Variables move by XNNPACK's nodes too: all that the target's table says, and nothing else."""
+    model = streaming(rng, layers)
+    main = model.subgraphs[0]
+    given = [rng.integers(-128, 128, main.tensors[main.inputs[0]].shape).astype(np.int8)]
+    check = qcore.verify(model, given)
+    shown = [[o.delegated for o in p.operators] for p in check.paths]
+    table = qcore.check(model, "xnnpack")["xnnpack"].operators
+    said = [o.taken for o in table if o.subgraph == 0]
+    assert check.ok and shown == [[False] * len(said), [False] * len(said), said]
+    kinds = {o.name for o in check.paths[2].operators if o.delegated}
+    assert {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CONV_2D"} <= kinds
+    assert {o.name for o in check.paths[2].operators if not o.delegated} == {"CALL_ONCE"}
+
+
+def test_a_timed_model_counts_the_same(rng):
+    model = streaming(rng, 2)
+    graph = model.subgraphs[0]
+    x = rng.integers(-128, 128, graph.tensors[graph.inputs[0]].shape).astype(np.int8)
+    with Timer() as timer, as_file(model) as file:
+        found = {
+            path: timer.time(file, 0, {graph.inputs[0]: x}, path, seconds=0.0).delegated
+            for path in ("reference", "xnnpack")
+        }
+    assert found == {"reference": None, "xnnpack": len(graph.operators) - 1}  # not CALL_ONCE
+
+
+def test_float_operators_are_counted_as_well(rng, example_model, example_data):
+    given = list(qcore.data.open(example_data, std=255, limit=1))
+    (path,) = qcore.verify(example_model, given, ("xnnpack",)).paths
+    table = qcore.check(example_model, "xnnpack")["xnnpack"].operators
+    assert [o.delegated for o in path.operators] == [o.taken for o in table]
+    assert any(o.delegated for o in path.operators)
 
 
 def test_a_wrong_kernel_is_found_where_it_is(samples, wrong):

@@ -151,6 +151,7 @@ def test_a_metric_of_the_user(network, samples):
         ({"target": 1, "gain": 1}, "as `target`, or as `gain`"),
         ({"gain": 1, "price": "kB"}, "operators, macs"),
         ({"gain": 1, "budget": 2}, "no share"),
+        ({"gain": 1, "keep": "int32"}, "cannot be kept at 'int32'; use one of float, int16"),
     ],
 )
 def test_wrong_questions(network, samples, given, said):
@@ -178,6 +179,59 @@ def test_names_with_a_meaning_in_patterns():
     assert dataclasses.replace(unit, names=("x",)).rule("float").name == "re:^(x)$"
 
 
+@pytest.fixture(scope="module")
+def wide(network, samples):
+    return Trials(network, "int8", samples, samples, threads=2, keep="int16")
+
+
+def test_operators_kept_at_int16(network, samples, trials, wide):
+    last = wide.units[-1]
+    rules = wide.recipe({last}).rules[-1:]
+    assert [(r.name, r.mode) for r in rules] == [("re:^(conv2)$", "int16x8")]
+    modes = [s.mode for s in wide.quantized({last}).plan.subgraphs[0].steps if s.source is not None]
+    assert modes == ["int8", "int8", "int16x8", "int8"]
+    assert wide.units == trials.units
+    # The RESHAPE stands at the end of the graph, which the caller reads as int8.
+    everything = wide.quantized(wide.units).plan.subgraphs[0]
+    assert [s.mode for s in everything.steps if s.source is not None] == ["int16x8"] * 3 + ["int8"]
+    assert trials.score().value == wide.score().value < wide.score(wide.units).value
+
+
+@pytest.mark.parametrize("price", ["macs", "operators"])
+def test_the_search_at_int16_finds_what_trying_everything_finds(wide, price):
+    sets = subsets(wide.units)
+    scores = dict(zip(sets, wide.scores(sets)))
+    above = sorted({s.value for s in scores.values() if s.value > wide.score().value})
+    for target in (above[0], above[len(above) // 2], above[-1]):
+        search = Search(wide, target, 1.0, price)
+        best = min(search.cost(s) for s in sets if scores[s].value >= target)
+        found = search.run()
+        assert found.reached and found.score.value >= target and found.keep == "int16"
+        assert search.cost(found.floats) == best
+        assert "operators at int16" in str(found)
+        assert {r.mode for r in found.recipe.rules[-len(found.floats) :]} == {"int16x8"}
+
+
+def test_what_has_no_int16_kernel_is_no_unit():
+    b = Builder()
+    x = b.input((1, 4), "x")
+    for name in ("HARD_SWISH", "LOGISTIC"):
+        x = b.op(name, [x], (1, 4), names=[name.lower()])
+    model = b.model(outputs=[x])
+    rows = list(np.random.default_rng(7).normal(0, 1, (3, 1, 4)).astype(np.float32))
+    names = {
+        keep: [u.name for u in Trials(model, "int8", rows, rows, keep=keep).units]
+        for keep in ("float", "int16")
+    }
+    assert names == {"float": ["hard_swish", "logistic"], "int16": ["logistic"]}
+
+
+def test_int16_in_a_recipe_that_needs_no_samples_otherwise(network, samples):
+    trials = Trials(network, "weight_only", samples, samples, keep="int16")
+    made = trials.quantized(trials.units[:1])
+    assert [s.mode for s in made.plan.subgraphs[0].steps if s.source == 0] == ["int16x8"]
+
+
 def test_commands(tmp_path, network, samples, capsys):
     from tflite_schema import write
 
@@ -193,6 +247,11 @@ def test_commands(tmp_path, network, samples, capsys):
     assert "reached" in capsys.readouterr().out
     made = qcore.quantize(network, out, qcore.calibrate(network, samples))
     assert any(s.mode == "float32" for s in made.plan.subgraphs[0].steps)
+    assert invoke(["mixed", *given, "--gain", "1", "--keep", "int16", "-o", str(out)]) == 0
+    assert "at int16" in capsys.readouterr().out
+    made = qcore.quantize(network, out, qcore.calibrate(network, samples))
+    assert any(s.mode == "int16x8" for s in made.plan.subgraphs[0].steps)
+    assert invoke(["mixed", *given, "--gain", "1", "--keep", "int4", "-o", str(out)]) != 0
     assert invoke(["mixed", *given, "--target", "1e6", "--budget", "0", "-o", str(out)]) == 1
     assert invoke(["mixed", *given, "--gain", "1", "-o", str(tmp_path / "x.toml")]) == 2
     assert invoke(["sensitivity", str(model)]) == 2

@@ -21,6 +21,7 @@ from qcore.errors import BadInput, BadRecipe, MissingExtra, NotCalibrated
 from qcore.peers import child, litert
 from qcore.peers.kept import Kept
 from qcore.recipe import Recipe
+from qcore.testing.build import Builder
 
 needs = pytest.mark.skipif(
     importlib.util.find_spec("litert_quantizer") is None,
@@ -60,6 +61,66 @@ def test_its_recipe_gives_the_same_types_here_and_there(mode, bits, example_mode
     expected = stored(made.model)
     assert f"INT{bits}" in expected.values()
     assert stored(ts.read(ours.to_bytes())) == expected
+
+
+def their_octav(x: np.ndarray, bits: int) -> np.ndarray:
+    """Scales of groups (G, n) as LiteRT's OCTAV has them, in float32 where the order of sums is of
+    no account: at most ten steps from 1, left when no group moves any more."""
+    noise, qmax = np.float32(4.0**-bits / 3), np.float32(2 ** (bits - 1) - 1)
+    end = np.ones(len(x), np.float32)
+    for _ in range(10):
+        above, below = x >= end[:, None], x <= -end[:, None]  # zeros are both where the end is 0
+        total = np.where(above, x, 0).sum(axis=1) - np.where(below, x, 0).sum(axis=1)
+        many = (above.sum(axis=1) + below.sum(axis=1)).astype(np.float32) * (1 - noise)
+        weight = (many + np.float64(noise) * x.shape[1]).astype(np.float32)
+        before, end = end, total / weight
+        if np.allclose(before, end):
+            break
+    return np.minimum(end, np.abs(x).max(axis=1)) / qmax
+
+
+def their_mse(x: np.ndarray, bits: int) -> np.ndarray:
+    return np.float32({8: 0.05408, 4: 0.37755}[bits]) * np.sqrt((x**2).mean(axis=1))
+
+
+@needs
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize(
+    ("algorithm", "formula"), [("OCTAV", their_octav), ("MSE", their_mse)], ids=["OCTAV", "MSE"]
+)
+def test_its_octav_and_mse_are_what_we_say_and_not_ours(algorithm, formula, bits) -> None:
+    """The reasons of `qcore.litert_recipe.DIFFERENT`. Weights are whole numbers of 2^-8 and few, so
+    that sums of them and of their squares are exact in float32, in whatever order."""
+    rng = np.random.default_rng(3)
+    weights = np.clip(np.rint(rng.standard_normal((8, 64)) * 40), -127, 127)
+    weights = (weights / 256).astype(np.float32)
+    assert (weights == 0).any()
+    b = Builder()
+    y = b.op(
+        "FULLY_CONNECTED", [b.input((1, 64), "x"), b.const(weights, "w"), None], (1, 8), names=["y"]
+    )
+    model = b.model(outputs=[y])
+    scheme = qcore.schemes.Octav() if algorithm == "OCTAV" else qcore.schemes.Mse()
+    for granularity, groups in (("CHANNELWISE", weights), ("TENSORWISE", weights.reshape(1, -1))):
+        recipe = theirs("dynamic", bits)
+        recipe[0] |= {"operation": "FULLY_CONNECTED", "algorithm_key": algorithm}
+        recipe[0]["op_config"]["weight_tensor_config"]["granularity"] = granularity
+        scale = scale_of(litert.make(model, recipe=recipe).model, bits)
+        assert (scale == formula(groups, bits)).all() and scale.size == len(groups)
+        named = "per_channel" if granularity == "CHANNELWISE" else "per_tensor"
+        ours = qcore.recipe("dynamic").with_rule(
+            operand="weight", dtype=f"int{bits}", scheme=scheme, granularity=named, min_elements=0
+        )
+        made = scale_of(ts.read(qcore.quantize(model, ours).to_bytes()), bits)
+        assert made.shape == scale.shape and not (made == scale).any()
+        with pytest.raises(BadRecipe, match=f"{algorithm!r}, which gives other scales than ours"):
+            Recipe.from_json(recipe)
+
+
+def scale_of(model: ts.Model, bits: int) -> np.ndarray:
+    """Of the only tensor of so many bits."""
+    (found,) = (t for t in model.subgraphs[0].tensors if t.type.name == f"INT{bits}")
+    return np.asarray(found.quantization.scale)
 
 
 def samples(model: ts.Model) -> Iterator[np.ndarray]:

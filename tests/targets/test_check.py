@@ -237,7 +237,7 @@ def test_the_interpreter_loads_what_we_say() -> None:
 
 
 def test_the_page_runs(tmp_path: Path, example_model: Path) -> None:
-    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE)
+    code, _ = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE)  # the other is of `advise`
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "symbols.tflite").write_bytes(example_model.read_bytes())
     done = subprocess.run(
@@ -261,6 +261,18 @@ def test_parts_of_delegates() -> None:
     whole = {"op_name": "DELEGATE", "inputs": [0], "outputs": [2]}
     last = one | {"inputs": [2, 3], "outputs": [5]}
     assert delegation.parts([one, two, beside, dead, last, whole], [5]) == ([0, 1], [3])
+
+
+def test_parts_that_give_nothing() -> None:
+    """Two of three ASSIGN_VARIABLE are nodes of the delegate; nothing tells of CALL_ONCE."""
+    once = {"op_name": "CALL_ONCE", "inputs": [], "outputs": []}
+    write = {"op_name": "ASSIGN_VARIABLE", "inputs": [7, 0], "outputs": []}
+    other = write | {"inputs": [8, 0]}
+    one = {"op_name": "ADD", "inputs": [0, -1], "outputs": [5]}
+    inside = {"op_name": "DELEGATE", "inputs": [0, 7], "outputs": []}
+    given = [once, write, other, write, one, inside, inside]
+    assert delegation.parts(given, [5]) == ([1, 3], [0, 2])
+    assert delegation.parts([once, other, one, inside], [5]) == ([], [0, 1])
 
 
 def test_names_do_not_matter() -> None:

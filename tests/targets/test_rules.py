@@ -10,6 +10,7 @@ from kernels.errors import KernelError
 from qcore import targets
 from qcore.check import check, why
 from qcore.errors import BadInput
+from qcore.targets import sources
 from qcore.targets.rule import Rule, Target, takes
 from tests.targets.pool import pool
 
@@ -47,6 +48,26 @@ def test_names_and_sources(target: Target) -> None:
     for rule in target.rules:
         assert rule.source and not rule.name.endswith(".")
         assert rule.operators <= target.operators.keys(), rule.name
+        assert rule.urls, f"nobody can read the source of: {rule.name}"
+
+
+def test_addresses_of_sources() -> None:
+    lite = "https://github.com/google-ai-edge/LiteRT"
+    commit = sources.GITHUB["LiteRT"][1]
+    assert sources.urls("LiteRT tflite/kernels/add.cc, mul.cc, in words; kernels/ops") == (
+        f"{lite}/blob/{commit}/tflite/kernels/add.cc", f"{lite}/blob/{commit}/tflite/kernels/mul.cc"
+    )  # fmt: skip
+    assert sources.urls("LiteRT tflite/kernels") == (f"{lite}/tree/{commit}/tflite/kernels",)
+    assert sources.urls("ethos-u-vela 5.2.0, run") == (
+        "https://pypi.org/project/ethos-u-vela/5.2.0/",
+    )
+    assert sources.urls("https://a.org/b, c.cc; LiteRT README.md (of 2026)") == (
+        "https://a.org/b", f"{lite}/blob/{commit}/README.md"
+    )  # fmt: skip
+    assert sources.urls("our own knowledge") == sources.urls("kernels/ops") == ()
+    for rule in {r.source for t in targets.all() for r in t.rules}:
+        assert "".join(text for text, _ in sources.cited(rule)) == rule
+        assert not [url for url in sources.urls(rule) if ".." in url or " " in url]
 
 
 @pytest.mark.parametrize("target", targets.all(), ids=lambda target: target.key)

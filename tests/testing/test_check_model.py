@@ -160,7 +160,7 @@ def test_names_that_are_not_known(monkeypatch, int8):
 
 def test_the_property_finds_what_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setattr(search, "SHRINKING", 1.0)
-    found = properties.whole_models(Profile(), 6, 0, tmp_path)
+    found = properties.whole_models(Profile(), 10, 0, tmp_path)
     assert found.ok and found.examples > 3 and not any(tmp_path.iterdir())
     right = ops.apply
 

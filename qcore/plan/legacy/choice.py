@@ -16,18 +16,9 @@ from qcore.errors import BadRecipe, CannotQuantize
 from qcore.graph import Graph
 from qcore.params import Stats, TensorKey
 from qcore.plan import common
-from qcore.recipe import Recipe
+from qcore.plan.limits import HELD_BACK
+from qcore.recipe import INTEGER, Recipe
 
-# The runtime has these kernels; what they compute, or where they would stand, speaks against them.
-HELD_BACK: Mapping[str, str] = {
-    "DIV": "the integer kernel saturates quotients near zero",
-    "ASSIGN_VARIABLE": "variables are shared between subgraphs and stay float",
-    "READ_VARIABLE": "variables are shared between subgraphs and stay float",
-    "EMBEDDING_LOOKUP": "an integer table with float output is the work of weight-only modes",
-    "UNIQUE": "it has no integer form that other operators can read",
-    "RANK": "it reads no values",
-    "WHERE": "the integer kernel ignores the zero point",
-}
 MODES: Mapping[str, str] = {"int8": "int8", "int16": "int16x8"}  # by activation type
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Beside int16 outputs the older quantizer makes the constant data of these int16, and of operators
@@ -96,7 +87,7 @@ def _stops(graph: Graph, recipe: Recipe, i: int, choice: Choice) -> bool:
     op = graph.operators[i]
     if (
         recipe.deviates("float_operators")
-        or recipe.mode(op.name, graph.output_names(i)) != "static"
+        or recipe.mode(op.name, graph.output_names(i)) not in INTEGER
     ):
         return False
     if op.name == "DEQUANTIZE" and op.outputs[0] in graph.outputs:
@@ -111,7 +102,7 @@ def _choice(graph: Graph, recipe: Recipe, i: int, beyond: Mapping[int, str]) -> 
     if not any(graph.is_float(t) for t in (*op.inputs, *op.outputs)):
         return Choice(kept=True)
     mode = recipe.mode(op.name, graph.output_names(i))
-    if mode != "static":
+    if mode not in INTEGER:
         return Choice(note="the recipe leaves it float" if mode == "float" else None)
     if op.name in CONVERSIONS:
         return Choice()

@@ -101,7 +101,8 @@ def bias_dtype(draft: Draft, i: int, dtype: str) -> str:
         if wanted.role is Role.BIAS:
             there = position < len(op.inputs) and op.inputs[position] >= 0
             name = draft.graph.name(op.inputs[position]) if there else ""
-            found = draft.recipe.setting(op.name, "bias", wanted.name, name).dtype
+            wide = common.is_wide(draft.graph, draft.recipe, i)
+            found = draft.recipe.setting(op.name, "bias", wanted.name, name, wide=wide).dtype
     if found is None or (found == "int64" and dtype == "int8"):
         return BIAS_DTYPE.get(dtype, "int32")
     return found

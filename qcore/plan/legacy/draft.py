@@ -22,8 +22,6 @@ from qcore.recipe import Recipe, Setting
 from qcore.rounding import Requantized
 
 PAD_VALUE = ("PADV2", 2)
-# The bias type that a kernel starts from when it has no bias.
-_BIAS_TYPE_OPTION = {"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 
 
 class Draft:
@@ -103,7 +101,8 @@ class Draft:
 
     def _activation_setting(self, t: int, i: int, position: int) -> Setting:
         if t in self.graph.inputs:
-            found = common.activation_setting(self.recipe, self.graph.name(t))
+            wide = common.is_wide(self.graph, self.recipe, i)
+            found = common.activation_setting(self.recipe, self.graph.name(t), wide)
             if found.scheme is not None:
                 return found
         return common.setting(self.graph, self.recipe, i, position)
@@ -112,7 +111,13 @@ class Draft:
 
     def _quantize_inputs_first(self) -> None:
         """Graph inputs that some operator reads as integers, before a float reader sees them."""
-        for i, position, t in self._integer_reads():
+        reads = list(self._integer_reads())
+        if any(rule.mode == "int16x8" for rule in self.recipe.rules):
+            # Into int8 a value can be brought from int16, the other way its last bits are gone;
+            # where the caller gives int8, there are none.
+            wide = self.recipe.input_type in ("float32", "int16")
+            reads.sort(key=lambda read: (self.choices[read[0]].dtype == "int16") != wide)
+        for i, position, t in reads:
             if t in self.graph.inputs and not self.forms[t].quantized and self.graph.is_float(t):
                 dtype = self.choices[i].dtype
                 assert dtype is not None
@@ -195,9 +200,23 @@ class Draft:
         elif t in self.graph.inputs:
             self.forms[t] = self.activation(t, dtype, i, position)
             return t
-        made = self.activation(t, dtype, i, position)
+        made = self._across(t, dtype, i, position)
         made = made.replace(name=f"{self.name(t)}_{dtype}")
         return self.insert("QUANTIZE", t, self.add(made))
+
+    def _across(self, t: int, dtype: str, i: int, position: int) -> Form:
+        """The form of a value for a reader of another type than its own."""
+        form = self.forms[t]
+        if form.params is not None and (form.dtype, dtype) == ("int8", "int16"):
+            params = common.widened(form.params)
+            if params is not None:
+                return Form(t, dtype, params, rule="int8 steps / 128")
+        if (only := ends.fixed(self, form, dtype)) is not None:
+            return Form(t, dtype, only, rule=form.rule)
+        if form.params is not None and t not in self.ranges:
+            found = self._activation_setting(t, i, position)
+            return self.parameters(t, dtype, found, common.reach(form.params, form.dtype))
+        return self.activation(t, dtype, i, position)
 
     def _constant(self, i: int, position: int, dtype: str, tie: Tie) -> int:
         """The form in which operator i reads a constant."""
@@ -349,10 +368,8 @@ class Draft:
     def _options(self, i: int, dtype: str) -> dict[str, Any]:
         """Fields of the builtin options that integer kernels look at."""
         name = self.graph.operators[i].name
-        if name in _BIAS_TYPE_OPTION:
-            return {"quantized_bias_type": constants.bias_dtype(self, i, dtype).upper()}
-        if name in ("ADD", "SUB") and dtype == "int16":
-            return {"pot_scale_int16": False}
+        if name in common.BIAS_TYPE_OPTION or dtype == "int16":
+            return common.wide_options(name, constants.bias_dtype(self, i, dtype))
         return {}
 
     def reads_as_activation(self, i: int, tie: Tie) -> bool:

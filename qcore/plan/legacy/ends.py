@@ -36,6 +36,13 @@ def outputs(draft: Draft) -> None:
         if outer is None:
             continue
         name = "DEQUANTIZE" if wanted == "float32" else "QUANTIZE"
+        if (wanted, draft.forms[t].dtype) == ("uint8", "int16"):  # no kernel does it at once
+            form = draft.forms[outer]
+            assert form.params is not None
+            params = Affine(form.params.scale, form.params.zero_point - 128)
+            between = form.replace(dtype="int8", params=params, name=f"{form.name}_int8")
+            draft.steps.append(_end(draft, name, t, at := draft.add(between)))
+            t = at
         draft.steps.append(_end(draft, name, t, outer))
         draft.outputs[place] = outer
 
@@ -80,12 +87,31 @@ def _converted(draft: Draft, form: Form, wanted: str, end: str) -> Form:
     if (wanted, form.dtype) == ("uint8", "int8"):  # the same steps, shifted
         params = Affine(form.params.scale, form.params.zero_point + 128)
         return Form(form.tensor, wanted, params, rule=f"{end} type", stats=form.stats)
+    if (only := fixed(draft, form, wanted)) is not None:
+        return Form(form.tensor, wanted, only, rule=form.rule)
     if form.stats is None:
         raise BadRecipe(
             f"{end} {draft.name(form.tensor)!r} is {form.dtype} with parameters fixed by its "
             f"operator, and the recipe asks for {wanted}; ask for {form.dtype} or float32"
         )
-    return _on_range(form, wanted, end)
+    made = _on_range(form, wanted, end)
+    assert made.params is not None
+    q = common.int_range(wanted, wanted == "int16", end)
+    params, note = draft.mended(made.params, q)
+    return made.replace(params=params, note=note)
+
+
+def fixed(draft: Draft, form: Form, wanted: str) -> Affine | None:
+    """The only parameters of that type that the operator which writes a value has, for an operator
+    of mode int16x8."""
+    t = form.tensor
+    i = draft.graph.producer.get(t)
+    spec = None if i is None else draft.graph.spec(i)
+    if i is None or spec is None or not common.is_wide(draft.graph, draft.recipe, i):
+        return None
+    operand = spec.output(draft.graph.operators[i].outputs.index(t))
+    found = operand.fixed.get(wanted) if operand is not None else None
+    return None if found is None else Affine.of(found.scale, found.zero_point)
 
 
 def _on_range(form: Form, wanted: str, end: str) -> Form:

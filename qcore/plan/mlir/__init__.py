@@ -42,6 +42,7 @@ def plan_subgraph(
     ranges = calibration or {}
     left = limits.unseen(graph, recipe, lambda t: graph.key(t) in ranges)
     left.update(limits.missing(graph, recipe))
+    left.update(limits.narrow(graph, recipe))
     beyond = {graph.operators[i].outputs[0]: reason for i, reason in left.items()}
     while True:
         plan = _plan(Problem(graph, recipe, ranges, beyond=beyond))

@@ -60,11 +60,18 @@ def weight_use(problem: Problem, tensor: int) -> tuple[int, int]:
 
 def own_use(problem: Problem, operator: int, position: int) -> bool:
     """Whether a constant is to be quantized for this read alone, since another reader wants it as
-    something else: the converter hands per-channel weights to both (deviation shared_weights)."""
-    if not problem.recipe.deviates("shared_weights"):
-        return False
+    something else: the converter hands per-channel weights to both (deviation shared_weights). What
+    an island of int16 reads as an activation is never that of the others."""
     tensor = problem.graph.operators[operator].inputs[position]
     if len(problem.graph.readers[tensor]) == 1:
+        return False
+
+    def wide(use: tuple[int, int]) -> bool:
+        return problem.wide(use[0]) and problem.role(*use) is Role.ACTIVATION
+
+    if problem.islands and wide((operator, position)) != wide(weight_use(problem, tensor)):
+        return True
+    if not problem.recipe.deviates("shared_weights"):
         return False
 
     def kind(use: tuple[int, int]) -> tuple[Role | None, int | None]:
@@ -80,7 +87,7 @@ def weight_form(problem: Problem, tensor: int, use: tuple[int, int]) -> Form:
     operator, position = use
     spec = problem.specs[operator]
     operand = spec.operand(position) if spec else None
-    found = common.setting(problem.graph, problem.recipe, operator, position)
+    found = problem.setting(operator, position)
     if operand is not None and operand.role is Role.WEIGHT:
         found = replace(found, dtype=operand.dtype or found.dtype)
         if operand.bits is not None:
@@ -154,7 +161,7 @@ def bias_grid(
         assert grid is not None
         exact = exact * grid.params.scale.astype(np.float64)
     scale = exact.astype(np.float32)
-    setting = common.setting(graph, problem.recipe, operator, position)
+    setting = problem.setting(operator, position)
     dtype = operand.dtype or setting.dtype
     if dtype is None:
         raise BadRecipe(f"no rule gives bias {graph.name(tensor)!r} a dtype; add one for biases")
@@ -227,7 +234,7 @@ def bias_form(problem: Problem, operator: int, position: int, grid: Grid) -> For
     """The stored integers of a bias."""
     graph = problem.graph
     tensor = graph.operators[operator].inputs[position]
-    setting = common.setting(graph, problem.recipe, operator, position)
+    setting = problem.setting(operator, position)
     form = placed_form(problem, tensor, grid, common.int_range(grid.dtype, False, "a bias"))
     saturated = form.saturated or 0
     note = f"{saturated} saturated" if saturated else form.note

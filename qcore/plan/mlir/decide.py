@@ -14,6 +14,7 @@ import numpy as np
 from kernels.opspec import Role
 from qcore.plan.mlir.problem import Grid, Problem
 from qcore.plan.mlir.propagate import Propagation, Slot
+from qcore.recipe import INTEGER
 
 # Which version of a value somebody reads: its own parameters, what its producer wrote before them,
 # or the n-th request.
@@ -116,7 +117,7 @@ class Decision:
             return "no float operand"
         if operator in problem.copies:
             return "between two ranges of one value"
-        if mode != "static":
+        if mode not in INTEGER:
             # ASSIGN_VARIABLE has no output.
             first = next(iter(graph.operators[operator].outputs), -1)
             return problem.beyond.get(first, f"the recipe says {mode}")
@@ -139,7 +140,9 @@ class Decision:
             if not self.found.stored(slot):
                 return f"{where} stays float"
             if problem.role(operator, position) is Role.ACTIVATION:
-                dtypes.add(slot.grid.dtype)
+                grid = self.found.read(operator, position)
+                assert grid is not None
+                dtypes.add(grid.dtype)
         for position, tensor in outputs:
             slot = self.found.result(tensor)
             if slot.grid is None or not self.found.stored(slot):
@@ -161,7 +164,7 @@ class Decision:
         reads = self.graph.readers.get(tensor, ())
         count = len(reads) + self.graph.outputs.count(tensor)
         usual = 0 if slot.requests and count <= len(slot.requests) else BASE
-        value.output = usual
+        value.output = usual if slot.output is None else slot.output
         value.readers = dict.fromkeys(reads, usual)
         for number, request in enumerate(slot.requests):
             for user in request.users:
@@ -182,7 +185,10 @@ class Decision:
             read.add(value.output)
         if BASE in read or len(read) != 1:
             return
-        slot.grid = slot.requests[read.pop()].grid
+        asked = slot.requests[read.pop()].grid
+        if slot.grid is not None and asked.dtype != slot.grid.dtype:
+            return  # its kernel writes the type that it reads
+        slot.grid = asked
         slot.requests = []
         value.readers = dict.fromkeys(value.readers, BASE)
         value.output = BASE
@@ -239,7 +245,7 @@ class Decision:
         """
         if operator not in self.problem.copies:
             return
-        source, target = self.copied(operator)
+        source, target = self.problem.copied(operator)
         value, result = self.values.get(source), self.values.get(target)
         if value is None or result is None:
             return
@@ -258,18 +264,6 @@ class Decision:
         else:
             result.slot.grid = grid
 
-    def copied(self, operator: int) -> tuple[int, int]:
-        """Input and result of an operator that hands on a value."""
-        graph, op = self.graph, self.graph.operators[operator]
-        (target,) = op.outputs
-        shape = graph.tensors[target].shape
-        source = next(
-            t
-            for t in op.inputs
-            if graph.is_float(t) and not graph.is_constant(t) and graph.tensors[t].shape == shape
-        )
-        return source, target
-
     # --- DEQUANTIZE behind operators that shrink --------------------------------------------------
 
     def _push_down(self, operator: int) -> None:
@@ -281,13 +275,15 @@ class Decision:
         problem, graph = self.problem, self.graph
         inputs, outputs = problem.inputs(operator), problem.outputs(operator)
         op = graph.operators[operator]
-        if self.integer(operator) or problem.modes[operator] != "static":
+        if self.integer(operator) or problem.modes[operator] not in INTEGER:
             return
         if not (problem.quantizable(operator) and problem.tied(operator)):
             return
         if len(inputs) != 1 or len(outputs) != 1 or len(op.outputs) != 1:
             return
         (position, source), (_, target) = inputs[0], outputs[0]
+        if problem.apart(operator, source):
+            return
         value = self.values.get(source)
         if value is None or target in self.values:
             return

@@ -103,20 +103,26 @@ class Emitter:
         if direct:
             floats.remove(value.first)
         needed = integers | floats
-        if any(v >= 0 for v in needed):
+        base = value.grid(BASE).dtype
+        beside = {  # another type than the value's own, straight from the float
+            v for v in needed if v >= 0 and params is None and value.grid(v).dtype != base
+        }
+        if any(v >= 0 for v in needed - beside):
             needed.add(BASE)
         if BASE in needed:
             needed.add(value.first)
         for version in dict.fromkeys((value.first, BASE, *range(len(value.slot.requests)))):
             if version in needed and version not in made.forms:
-                if version == value.first:
+                form = self._stored_form(value, version)
+                if version in beside:
+                    parent, suffix = have, form.dtype
+                    form = form.replace(rule=value.grid(version).rule)
+                elif version == value.first:
                     parent, suffix = have, "int8" if unsigned else "quantized"
                 else:
                     parent = made.forms[value.first if version == BASE else BASE]
                     suffix = "requantized"
-                made.forms[version] = self._add(
-                    self._named(self._stored_form(value, version), suffix)
-                )
+                made.forms[version] = self._add(self._named(form, suffix))
                 self._inserted("QUANTIZE", parent, made.forms[version])
             if version >= 0 and version in floats:
                 self._dequantize(value, version, made.forms[version])
@@ -241,6 +247,7 @@ class Emitter:
                 inputs=inputs,
                 outputs=tuple(outputs),
                 intermediates=tuple(self._intermediate(i, t) for t in op.intermediates or ()),
+                options=common.wide_options(op.name) if mode == "int16x8" else {},
                 mode=mode,
                 note=reason if computes else None,
             )
@@ -251,7 +258,7 @@ class Emitter:
 
     def _copy(self, i: int) -> None:
         """An operator that hands on a value: its result is the form that it reads."""
-        source, target = self.decision.copied(i)
+        source, target = self.problem.copied(i)
         number = self._operand(i, self.graph.operators[i].inputs.index(source), source)
         if self.forms[number].params is None:
             self._plain[target] = number
@@ -270,9 +277,9 @@ class Emitter:
         return len(operands) if all(o.role is Role.BIAS for o in operands[count:]) else 0
 
     def _mode(self, i: int) -> str:
-        slots = [self.found.slots[t] for _, t in self.problem.outputs(i)]
-        slots += [self.found.operand(i, p) for p, _ in self.problem.inputs(i)]
-        grid = slots[0].grid
+        grids = [self.found.slots[t].grid for _, t in self.problem.outputs(i)]
+        grids += [self.found.read(i, p) for p, _ in self.problem.inputs(i)]
+        grid = grids[0]
         assert grid is not None
         return "int16x8" if grid.dtype == "int16" else grid.dtype
 
@@ -330,7 +337,9 @@ class Emitter:
             if slot.weight:
                 form = constants.weight_form(problem, tensor, self.found.weight_use(slot))
                 if coarser is not None:
-                    rounding = coarser.rounding or form.rounding
+                    rounding = form.rounding
+                    if rounding is None or rounding.needs == "values":  # others are for any scale
+                        rounding = coarser.rounding or rounding
                     form = form.replace(params=grid.params, rule=grid.rule, rounding=rounding)
             elif problem.role(i, position) is Role.BIAS:
                 form = constants.bias_form(problem, i, position, grid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from qcore.errors import BadRecipe
 from qcore.graph import Graph
 from qcore.params import Affine, Stats, TensorKey
 from qcore.plan import common
-from qcore.recipe import Recipe, Setting
+from qcore.recipe import INTEGER, Recipe, Setting
 from qcore.rounding import Rounding
 
 
@@ -66,6 +66,19 @@ class Problem:
             for i, op in enumerate(self.graph.operators)
         )
 
+    def computes(self, operator: int) -> bool:
+        """Whether the operator is to be computed in integers, as far as the recipe goes."""
+        return self.modes[operator] in INTEGER and self.quantizable(operator)
+
+    def wide(self, operator: int) -> bool:
+        """Whether the operator is to be computed on int16 activations beside others on int8."""
+        return self.islands and self.modes[operator] == "int16x8" and self.computes(operator)
+
+    @cached_property
+    def islands(self) -> bool:
+        """Whether the recipe asks for such operators at all."""
+        return any(rule.mode == "int16x8" for rule in self.recipe.rules)
+
     def quantizable(self, operator: int) -> bool:
         """Whether the converter has an integer form of the operator, whatever the recipe says."""
         spec = self.specs[operator]
@@ -102,20 +115,131 @@ class Problem:
     def fixed(self, operator: int) -> bool:
         """Whether the kernel insists on one output range."""
         spec = self.specs[operator]
-        return spec is not None and any(o.fixed for o in spec.outputs)
+        made = self.outputs(operator)
+        wide = bool(made) and all(self.wide_value(t) for _, t in made)
+        return spec is not None and any(
+            "int16" in o.fixed if wide else o.fixed for o in spec.outputs
+        )
 
     def fixed_grid(self, operator: int, position: int) -> Grid | None:
         """The only parameters that the kernel writes at an output, None where it has a choice."""
+        tensor = self.graph.operators[operator].outputs[position]
+        return self._fixed(operator, position, self.wide_value(tensor))
+
+    def _fixed(self, operator: int, position: int, wide: bool) -> Grid | None:
         spec = self.specs[operator]
         operand = spec.output(position) if spec else None
         if operand is None or not operand.fixed:
             return None
-        dtype = common.output_setting(self.graph, self.recipe, operator, position).dtype
+        dtype = common.output_setting(self.graph, self.recipe, operator, position, wide).dtype
         found: Fixed | None = operand.fixed.get(dtype or "")
         if found is None:
             return None
         name = self.graph.operators[operator].name
         return Grid(dtype or "", Affine.of(found.scale, found.zero_point), f"fixed by {name}")
+
+    # --- islands of int16 -------------------------------------------------------------------------
+
+    @cached_property
+    def _wide(self) -> dict[int, bool]:
+        return {}
+
+    def wide_value(self, tensor: int) -> bool:
+        """Whether a computed value's own parameters are int16 of an island.
+
+        The operator that writes it decides. A value that exists as float first is what all of its
+        integer readers are, and a graph input what the caller gives.
+        """
+        if not self.islands:
+            return False
+        if tensor not in self._wide:
+            self._wide[tensor] = self._is_wide(tensor)
+        return self._wide[tensor]
+
+    def _is_wide(self, tensor: int) -> bool:
+        producer = self.graph.producer.get(tensor)
+        if producer is not None and producer in self.copies:
+            return self.wide_value(self.copied(producer)[0])
+        if producer is not None and self.computes(producer):
+            return self.wide(producer)
+        if producer is None and tensor in self.graph.inputs and common.is_entry(self.graph):
+            if self.recipe.input_type != "float32":
+                return self.recipe.input_type == "int16"
+        readers = set(self._integer_readers(tensor))
+        return bool(readers) and all(map(self.wide, readers))
+
+    def _integer_readers(self, tensor: int) -> Iterator[int]:
+        for i, _ in self.graph.readers.get(tensor, ()):
+            if i in self.copies:
+                source, target = self.copied(i)
+                if source == tensor:
+                    yield from self._integer_readers(target)
+            elif self.computes(i):
+                yield i
+
+    def copied(self, operator: int) -> tuple[int, int]:
+        """Input and result of an operator that hands on a value."""
+        graph, op = self.graph, self.graph.operators[operator]
+        (target,) = op.outputs
+        shape = graph.tensors[target].shape
+        source = next(
+            t
+            for t in op.inputs
+            if graph.is_float(t) and not graph.is_constant(t) and graph.tensors[t].shape == shape
+        )
+        return source, target
+
+    def apart(self, operator: int, tensor: int) -> bool:
+        """Whether a computed operand or result has another type than the operator works on."""
+        if not self.islands or self.graph.is_constant(tensor):
+            return False
+        if self.computes(operator):
+            return self.wide(operator) != self.wide_value(tensor)
+        first = next((t for _, t in (*self.outputs(operator), *self.inputs(operator))), tensor)
+        return self.wide_value(first) != self.wide_value(tensor)
+
+    def across(self, tensor: int, base: Grid, wide: bool) -> Grid | None:
+        """The parameters of a value for readers on the other side of an island's border.
+
+        Into an island: where the value's own steps are all there is of it (`base`, int8), each of
+        them is 128 steps of int16, so that nothing is rounded or clipped; a value that exists as
+        float is quantized from it on its own range. Out of it: as the value would be without the
+        island.
+        """
+        origin, stats = self._origin(tensor), self.range(tensor)
+        producer = self.graph.producer.get(origin)
+        if wide and base.dtype == "int16":  # by a dtype of the rules
+            return base
+        if wide:
+            params = common.widened(base.params)
+            if params is not None and not (stats is not None and self._is_float(origin)):
+                return Grid("int16", params, f"{base.dtype} steps / 128")
+        elif producer is not None:
+            position = self.graph.operators[producer].outputs.index(origin)
+            if (fixed := self._fixed(producer, position, False)) is not None:
+                return fixed
+        if stats is None:
+            stats = common.reach(base.params, base.dtype)
+        return self._choose(tensor, stats, wide)
+
+    def _origin(self, tensor: int) -> int:
+        """The value that a chain of operators hands on as `tensor`."""
+        while (producer := self.graph.producer.get(tensor)) is not None and producer in self.copies:
+            tensor = self.copied(producer)[0]
+        return tensor
+
+    def _is_float(self, tensor: int) -> bool:
+        """Whether a value exists as float before it is quantized."""
+        producer = self.graph.producer.get(tensor)
+        if producer is not None:
+            return not self.computes(producer)
+        return self.recipe.input_type == "float32" or not common.is_entry(self.graph)
+
+    def _near(self, tensor: int) -> bool:
+        """Whether an operator that is to be integer reads or writes a value."""
+        producer = self.graph.producer.get(tensor)
+        made = producer is not None and self.computes(producer)
+        return made or next(self._integer_readers(tensor), None) is not None
 
     # --- tensors ----------------------------------------------------------------------------------
 
@@ -131,13 +255,22 @@ class Problem:
             return None
         return self.ranges.get(self.graph.key(tensor))
 
-    def activation_setting(self, tensor: int) -> Setting:
-        """What the recipe says of a computed tensor, by the operator that writes it."""
+    def activation_setting(self, tensor: int, wide: bool | None = None) -> Setting:
+        """What the recipe says of a computed tensor, by the operator that writes it.
+
+        wide: whether as int16 of an island; None: as the value itself is.
+        """
+        if wide is None:
+            wide = self.wide_value(tensor)
         operator = self.graph.producer.get(tensor)
         if operator is None:
-            return common.activation_setting(self.recipe, self.graph.name(tensor))
+            return common.activation_setting(self.recipe, self.graph.name(tensor), wide)
         position = self.graph.operators[operator].outputs.index(tensor)
-        return common.output_setting(self.graph, self.recipe, operator, position)
+        return common.output_setting(self.graph, self.recipe, operator, position, wide)
+
+    def setting(self, operator: int, position: int) -> Setting:
+        """What the recipe says of an operand."""
+        return common.setting(self.graph, self.recipe, operator, position, self.wide(operator))
 
     def grid(self, tensor: int) -> Grid | None:
         """Parameters of a tensor by its own calibrated range; None where it has none."""
@@ -154,10 +287,12 @@ class Problem:
         """What `give` set, for tensors that no operator reads or writes."""
         return self._grids.get(tensor)
 
-    def _choose(self, tensor: int, stats: Stats) -> Grid:
-        found = self.activation_setting(tensor)
+    def _choose(self, tensor: int, stats: Stats, wide: bool | None = None) -> Grid | None:
+        found = self.activation_setting(tensor, wide)
         what = f"tensor {self.graph.name(tensor)!r}"
         if found.scheme is None or found.dtype is None:
+            if self.islands and not self._near(tensor):
+                return None
             raise BadRecipe(f"no rule gives {what} a scheme and a dtype; add one for activations")
         q = common.int_range(found.dtype, found.scheme.takes_narrow, what)
         params = common.choose(found.scheme, stats, q, what)
@@ -165,7 +300,7 @@ class Problem:
 
     def constant_rounding(self, operator: int, position: int) -> Rounding:
         """How a constant that stands in an activation's place becomes integers."""
-        found = common.setting(self.graph, self.recipe, operator, position)
+        found = self.setting(operator, position)
         if found.rounding is not None:
             return found.rounding
         if found.scheme is None:

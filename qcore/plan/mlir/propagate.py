@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from kernels.opspec import Role
+from qcore.plan import common
 from qcore.plan.mlir import constants
 from qcore.plan.mlir.problem import Grid, Problem
 
@@ -35,6 +36,7 @@ class Slot:
     grid: its parameters.  own: they come from its own range and nothing changes them.
     inner: what its producer writes where that differs; a QUANTIZE to `grid` follows.
     requests: requantized versions for some readers.
+    output: which of them graph outputs show, None for the value itself.
     weight: a constant with parameters of its own content.
     form: for weights, the quantized constant.
     """
@@ -44,6 +46,7 @@ class Slot:
     own: bool = False
     inner: Grid | None = None
     requests: list[Request] = field(default_factory=list)
+    output: int | None = None
     weight: bool = False
 
     @property
@@ -114,6 +117,48 @@ class Propagation:
         if self.problem.recipe.deviates("unreached"):
             while self._unreached():
                 self._work()
+        if self.problem.islands:
+            self._borders()
+
+    def _borders(self) -> None:
+        """What operators read of values on the other side of an island's border, and with it the
+        biases that follow from it; last what graph outputs show."""
+        problem = self.problem
+        for i in range(len(self.graph.operators)):
+            if not problem.computes(i):
+                continue
+            if not problem.tied(i):
+                for position, tensor in problem.inputs(i):
+                    if problem.apart(i, tensor) and problem.role(i, position) is Role.ACTIVATION:
+                        self._cross(self.operand(i, position), problem.wide(i), (i, position))
+            for position, _ in problem.inputs(i):
+                if problem.role(i, position) is Role.BIAS:
+                    self._set_bias(i, position)
+        wanted = problem.recipe.output_type
+        if wanted == "float32" or not common.is_entry(self.graph):
+            return
+        for tensor in dict.fromkeys(self.graph.outputs):
+            if self.graph.is_float(tensor) and not self.graph.is_constant(tensor):
+                if problem.wide_value(tensor) != (wanted == "int16"):
+                    slot = self.result(tensor)
+                    slot.output = self._cross(slot, wanted == "int16", None)
+
+    def _cross(self, slot: Slot, wide: bool, user: tuple[int, int] | None) -> int | None:
+        """Asks for a value as it is on the other side of the border; the number of the request."""
+        if slot.grid is None:
+            return None
+        grid = self.problem.across(slot.tensor, slot.grid, wide)
+        if grid is None or grid.same(slot.grid):
+            return None
+        return self._request(slot, grid, user)
+
+    def read(self, operator: int, position: int) -> Grid | None:
+        """The parameters with which an operator reads an operand."""
+        slot = self.operand(operator, position)
+        for request in slot.requests:
+            if (operator, position) in request.users:
+                return request.grid
+        return slot.grid
 
     def _unreached(self) -> bool:
         """Puts tied operators on the list whose parameters came after the list had passed them."""
@@ -140,7 +185,7 @@ class Propagation:
         """Slots of the constants that have parameters of their own and that somebody can use."""
         found: dict[Key, Slot] = {}
         for i in range(len(self.graph.operators)):
-            if not self.problem.quantizable(i) or self.problem.modes[i] != "static":
+            if not self.problem.computes(i):
                 continue
             for position, tensor in self.problem.inputs(i):
                 if not self.graph.is_constant(tensor) or not self._by_content(i, position):
@@ -183,18 +228,23 @@ class Propagation:
                 self._done.discard(operator)
                 return
             grid = grid.like(f"same as {name} {operator}")
-            for position, _ in problem.inputs(operator):
-                self._set_operand(operator, position, grid)
+            for position, tensor in problem.inputs(operator):
+                if not problem.apart(operator, tensor):
+                    self._set_operand(operator, position, grid)
+                elif problem.computes(operator):
+                    self._request(self.operand(operator, position), grid, (operator, position))
             for _, tensor in problem.outputs(operator):
-                self._set_result(tensor, grid)
+                if not problem.apart(operator, tensor):
+                    self._set_result(tensor, grid)
         for position, tensor in problem.outputs(operator):
             fixed = problem.fixed_grid(operator, position)
             if fixed is not None:
                 self._set_result(tensor, fixed)
         for position, _ in problem.inputs(operator):
-            if problem.role(operator, position) is Role.BIAS and not self._set_bias(
-                operator, position
-            ):
+            if problem.role(operator, position) is not Role.BIAS:
+                continue
+            across = any(problem.apart(operator, t) for _, t in problem.inputs(operator))
+            if across or not self._set_bias(operator, position):
                 self._done.discard(operator)
 
     def _shared(self, operator: int) -> Grid | None:
@@ -205,8 +255,21 @@ class Propagation:
         that operand goes before the result.
         """
         problem = self.problem
-        operands = [self.operand(operator, p) for p, _ in problem.inputs(operator)]
-        results = [self.result(t) for _, t in problem.outputs(operator)]
+        inputs = problem.inputs(operator)
+        if (
+            len(inputs) == 1
+            and problem.computes(operator)
+            and problem.apart(operator, inputs[0][1])
+        ):
+            # It stands at a border: what is moved or averaged keeps its range, as without one.
+            slot = self.operand(operator, inputs[0][0])
+            if problem.range(slot.tensor) is not None:
+                wide = problem.wide(operator)
+                return slot.grid and problem.across(slot.tensor, slot.grid, wide)
+        inputs = tuple(use for use in inputs if not problem.apart(operator, use[1]))
+        operands = [self.operand(operator, p) for p, _ in inputs]
+        outputs = [t for _, t in problem.outputs(operator) if not problem.apart(operator, t)]
+        results = [self.result(t) for t in outputs]
         one_operand = problem.operand_count(operator) == 1
         one_result = len(self.graph.operators[operator].outputs) == 1
         for own in (True, False):
@@ -226,11 +289,17 @@ class Propagation:
             slot.grid = grid
             self._push_producer(slot)
         elif not slot.grid.same(grid):
-            for request in slot.requests:
-                if request.grid.same(grid):
-                    request.users.append((operator, position))
-                    return
-            slot.requests.append(Request(grid, [(operator, position)]))
+            self._request(slot, grid, (operator, position))
+
+    def _request(self, slot: Slot, grid: Grid, user: tuple[int, int] | None) -> int:
+        """Asks for a value on another grid, None for a graph output; the number of the request."""
+        users = [] if user is None else [user]
+        for number, request in enumerate(slot.requests):
+            if request.grid.same(grid):
+                request.users += users
+                return number
+        slot.requests.append(Request(grid, users))
+        return len(slot.requests) - 1
 
     def _set_result(self, tensor: int, grid: Grid) -> None:
         slot = self.result(tensor)
@@ -245,7 +314,7 @@ class Propagation:
         slot = self.operand(operator, position)
         if slot.grid is not None:
             return True
-        grids = {p: self.operand(operator, p).grid for p, _ in self.problem.inputs(operator)}
+        grids = {p: self.read(operator, p) for p, _ in self.problem.inputs(operator)}
         made = constants.bias_grid(self.problem, operator, position, grids)
         if made is None:
             return False

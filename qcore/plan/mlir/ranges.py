@@ -15,7 +15,7 @@ def kept(problem: Problem) -> frozenset[int]:
     Forward: results of operators with a fixed output range lose theirs, and so do results of a
     tied operator with one float operand where that operand has a range. Backward: where the result
     of a tied operator still has its range, every operand loses its own, through chains of tied
-    operators up to graph inputs.
+    operators up to graph inputs. Nothing is shared across the border of an island of int16.
     """
     graph = problem.graph
     tensors = {t for t in range(len(graph.tensors)) if problem.range(t) is not None}
@@ -26,13 +26,15 @@ def kept(problem: Problem) -> frozenset[int]:
         if problem.fixed(i):
             lost |= results
         if problem.tied(i) and len(operands) == 1 and operands[0][1] in tensors:
-            lost |= results
+            if problem.computes(i) or not problem.apart(i, operands[0][1]):
+                lost |= results
 
     # An operator stands behind all it reads, so one sweep from the end reaches everything.
     reached = tensors - lost
     for i in reversed(range(len(graph.operators))):
-        if problem.tied(i) and any(t in reached for _, t in problem.outputs(i)):
-            above = {t for _, t in problem.inputs(i)} & tensors
+        results = {t for _, t in problem.outputs(i) if not problem.apart(i, t)}
+        if problem.tied(i) and results & reached:
+            above = {t for _, t in problem.inputs(i) if not problem.apart(i, t)} & tensors
             lost |= above
             reached |= above
     return frozenset(tensors - lost)

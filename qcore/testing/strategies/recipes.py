@@ -73,7 +73,7 @@ def _rules(found: Recipe, static: bool, model: ts.Model | None) -> st.SearchStra
     def rule(pair: tuple[dict[str, Any], dict[str, Any]]) -> Rule:
         return Rule(**{**pair[0], **pair[1]})
 
-    what: list[dict[str, Any]] = [{"mode": "float"}]
+    what: list[dict[str, Any]] = [{"mode": "float"}, {"mode": "int16x8"}]
     what += [{"operand": "weight", "granularity": g} for g in GRANULARITIES]
     if static:
         what += [{"mode": "dynamic"}, {"mode": "weight_only"}]
