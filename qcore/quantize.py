@@ -102,8 +102,12 @@ def ranges_for(model: ts.Model, recipe: Recipe, calibration: Any, options: dict[
     from qcore.calibrate import Calibration, calibrate
 
     if calibration is None:
+        asks = needs_moments(model, recipe)
+        what = "ranges of the activations"
+        if asks is not None and not needs_calibration(model, recipe):
+            what = f"to see what weights are multiplied with, for rounding {asks.key!r}"
         raise NotCalibrated(
-            f"recipe {recipe.name!r} needs ranges of the activations; give samples or a "
+            f"recipe {recipe.name!r} needs {what}; give samples or a "
             "Calibration as `calibration` (on the command line: --data or --calibration)"
         )
     if not isinstance(calibration, Calibration):

@@ -46,6 +46,7 @@ def command(
                 "samples": found.samples,
                 "observer": found.observer.to_json(),
                 "runtime": dict(found.runtime),
+                "moments": len(found.moments),
                 "notes": list(found.notes),
             }
         )
@@ -53,4 +54,6 @@ def command(
         from rich.text import Text
 
         said = f"{output}: {len(found)} ranges from {found.samples} samples"
+        if found.moments:
+            said += f", and what {len(found.moments)} operators multiply"
         shared.show(shared.console(), Text(said), *map(Text, found.notes))

@@ -324,10 +324,12 @@ def test_an_image_smaller_than_the_kernel() -> None:
 
 
 def test_samples_are_needed() -> None:
-    with pytest.raises(NotCalibrated, match=r"'dynamic' needs .* give samples or a Calibration"):
+    with pytest.raises(NotCalibrated, match=r"'dynamic' needs to see .* 'gptq'; give samples or"):
         quantize(network(), chosen(base("dynamic")))
-    with pytest.raises(NotCalibrated, match=r"needs .* give samples"):
+    with pytest.raises(NotCalibrated, match=r"needs to see .* 'corrected'; give samples"):
         quantize(network(), corrected(base("weight_only")))
+    with pytest.raises(NotCalibrated, match="'int8_tuned' needs ranges of the activations; give"):
+        quantize(network(), "int8_tuned")
     assert quantize(network(), base("dynamic")).to_bytes()
 
 
@@ -364,7 +366,9 @@ def test_more_than_is_needed(known: dict[str | None, Calibration]) -> None:
     assert made == quantize(network(), recipe, known["mean"]).to_bytes()
 
 
-def test_from_the_shell(tmp_path: Path, seen: dict[str | None, Calibration]) -> None:
+def test_from_the_shell(
+    tmp_path: Path, seen: dict[str | None, Calibration], capsys: pytest.CaptureFixture[str]
+) -> None:
     """--moments of `calibrate`, and the calibration that it writes."""
     from qcore.cli import invoke
 
@@ -373,6 +377,7 @@ def test_from_the_shell(tmp_path: Path, seen: dict[str | None, Calibration]) -> 
     np.save(data, np.concatenate(given()))
     asked = ["calibrate", str(model), "--data", str(data), "-o", str(out)]
     assert invoke([*asked, "--moments", "covariance"]) == 0
+    assert "and what 3 operators multiply" in capsys.readouterr().out
     assert Calibration.load(out) == seen["covariance"]
     made = tmp_path / "q.tflite"
     quantized = ["quantize", str(model), "-o", str(made), "--recipe", "int8_tuned"]
