@@ -69,7 +69,6 @@ class Processes:
         if pool is None:
             return
         processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
         until = time.monotonic() + GRACE_SECONDS
@@ -78,6 +77,8 @@ class Processes:
             if process.is_alive():
                 process.kill()
                 process.join()
+        # Its thread ends as they have, and lets go of semaphores, which are told of when they leak.
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
