@@ -13,6 +13,7 @@ import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from qcore.errors import BadInput
@@ -24,6 +25,7 @@ from qcore.recipe import Recipe
 PRICES = ("operators", "macs")
 _AT = {"float": "float", "int16": "at int16"}
 _AHEAD = 4  # trials at a time where the first that succeeds is taken
+_AT_ONCE = 2  # steps measured again at a time; not the threads, which must not decide anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +117,9 @@ class Search:
         if reached:
             floats = self._exchange(min(within, key=self.cost))
             score = self.trials.score(floats)
-        ordered = tuple(sorted(floats, key=lambda u: (u.subgraph, u.number)))
         return Mixed(
-            self.trials.recipe(floats), ordered, self.target, reached, self.trials.what, before,
-            score, sum(u.macs for u in floats) / self.whole if self.whole else 0.0,
+            self.trials.recipe(floats), _ordered(floats), self.target, reached, self.trials.what,
+            before, score, sum(u.macs for u in floats) / self.whole if self.whole else 0.0,
             self.trials.evaluations, time.perf_counter() - began, self.trials.keep,
         )  # fmt: skip
 
@@ -160,7 +161,7 @@ class Search:
                 ordered = sorted(open_, key=lambda s: -self._rate(guess[s], open_[s]))
                 if ordered[0] in measured:
                     break
-                todo = [s for s in ordered[: self.trials.threads] if s not in measured]
+                todo = [s for s in ordered[:_AT_ONCE] if s not in measured]
                 for s, found in zip(todo, self.trials.scores([floats | s for s in todo])):
                     guess[s] = score.loss - found.loss
                     measured.add(s)
@@ -174,7 +175,7 @@ class Search:
 
     def _thin(self, floats: frozenset[Unit]) -> frozenset[Unit]:
         """Without what is not needed, the dearest first; as many at a time as goes well."""
-        left = sorted(floats, key=lambda u: self.cost([u]), reverse=True)
+        left = sorted(_ordered(floats), key=lambda u: self.cost([u]), reverse=True)
         step = 1
         while left:
             without = floats - set(left[:step])
@@ -212,8 +213,7 @@ class Search:
         }
         limit = self.trials.loss_of(self.target)
         found = []
-        removed = [frozenset({a}) for a in floats]
-        removed += [frozenset({a, b}) for a in floats for b in floats if a.name < b.name]
+        removed = [frozenset(pair) for n in (1, 2) for pair in combinations(_ordered(floats), n)]
         for out in removed:
             for unit, gain in gains.items():
                 if unit in floats:
@@ -228,3 +228,8 @@ class Search:
                     found.append((self.cost(made), expected, made))
         found.sort(key=lambda row: (row[1], row[0]))
         return [made for _, _, made in found[: 4 * _AHEAD]]
+
+
+def _ordered(units: Iterable[Unit]) -> tuple[Unit, ...]:
+    """As they stand in the model: a set has no order that is the same in the next process."""
+    return tuple(sorted(units, key=lambda u: (u.subgraph, u.number)))

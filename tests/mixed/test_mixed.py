@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from itertools import chain, combinations
 
 import numpy as np
@@ -255,3 +258,31 @@ def test_commands(tmp_path, network, samples, capsys):
     assert invoke(["mixed", *given, "--target", "1e6", "--budget", "0", "-o", str(out)]) == 1
     assert invoke(["mixed", *given, "--gain", "1", "-o", str(tmp_path / "x.toml")]) == 2
     assert invoke(["sensitivity", str(model)]) == 2
+
+
+ANY_THREE = """
+from qcore.mixed.search import Search
+from qcore.mixed.trials import Score, Unit
+
+class Stub:
+    units = tuple(Unit(0, i, "ADD", f"u{i}", (f"u{i}",), 100, True, (), ()) for i in range(12))
+    macs = 1200
+
+    def score(self, floats):
+        return Score(float(len(floats) >= 3), 0.0)
+
+found = Search(Stub(), 1.0, 1.0, "macs")._thin(frozenset(Stub.units))
+print(sorted(u.number for u in found))
+"""
+
+
+def test_the_order_of_sets_decides_nothing():
+    """It is another one in each process, as texts have other hashes."""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", ANY_THREE], env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in "123"
+    }  # fmt: skip
+    assert said == {"[9, 10, 11]\n"}
