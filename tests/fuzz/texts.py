@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from qcore.errors import QcoreError
 from qcore.observers import find
 from qcore.params import TensorKey
 from qcore.recipe import Recipe, names, recipe
+from qcore.tune.moments import LEVELS, Moments
 from tests.fuzz import values
 from tests.fuzz.target import Broken, Target, said
 
@@ -36,17 +38,25 @@ def attempt_recipe(data: bytes) -> str:
     return "read" if "read" in outcomes else "refused"
 
 
-def _recipe(data: bytes, suffix: str) -> str:
-    place = folder() / f"r{suffix}"
+def _loaded(kind: Any, name: str, data: bytes) -> Any:
+    """The Recipe or Calibration in a file of these bytes; None where it is refused."""
+    place = folder() / name
     place.write_bytes(data)
     try:
-        made = Recipe.load(place)
+        made = kind.load(place)
     except QcoreError as error:
         said(error)
-        return "refused"
+        return None
     text = _plain(made)
-    if _plain(Recipe.from_json(json.loads(text))) != text:
-        raise Broken("saved and read again it is another recipe")
+    if _plain(kind.from_json(json.loads(text))) != text:
+        raise Broken(f"saved and read again it is another {kind.__name__.lower()}")
+    return made
+
+
+def _recipe(data: bytes, suffix: str) -> str:
+    made = _loaded(Recipe, f"r{suffix}", data)
+    if made is None:
+        return "refused"
     for operator in ("CONV_2D", "ADD"):
         made.mode(operator, ["y"])
         made.min_elements(operator, ["y"])
@@ -57,16 +67,9 @@ def _recipe(data: bytes, suffix: str) -> str:
 
 
 def attempt_calibration(data: bytes) -> str:
-    place = folder() / "c.json"
-    place.write_bytes(data)
-    try:
-        made = Calibration.load(place)
-    except QcoreError as error:
-        said(error)
+    made = _loaded(Calibration, "c.json", data)
+    if made is None:
         return "refused"
-    text = _plain(made)
-    if _plain(Calibration.from_json(json.loads(text))) != text:
-        raise Broken("saved and read again it is another calibration")
     try:
         dict(made)
         repr(made)
@@ -140,6 +143,10 @@ def calibrations() -> Iterator[bytes]:
             {"runtime": "litert", "version": "2.3", "path": "reference"}, "f" * 64, ("a note",),
         )  # fmt: skip
         yield _plain(made).encode()
+        moments = {k: Moments.start(1, 3, level) for k, level in zip(states, LEVELS)}
+        for each in moments.values():
+            each.update([samples[None, :, :3]])
+        yield _plain(replace(made, moments=moments)).encode()
 
 
 RECIPE = Target(
