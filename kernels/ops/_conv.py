@@ -51,6 +51,11 @@ class Window:
     before: tuple[int, ...]
     out: tuple[int, ...]
 
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """From a window's first tap to behind its last."""
+        return spans(self.kernel, self.dilation)
+
     def taps(self) -> Iterator[tuple[int, ...]]:
         """Positions in the kernel, row-major."""
         return product(*map(range, self.kernel))
@@ -59,6 +64,19 @@ class Window:
     def plain(self) -> tuple[int, ...]:
         """Strides, dilations and paddings, two each, for jitted loops."""
         return (*self.stride, *self.dilation, *self.before)
+
+
+def spans(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """How far kernels of these sizes and dilations reach."""
+    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def padded(x: np.ndarray, at: Window) -> np.ndarray:
+    """x (N, *space, C) with zeros around it, as far as windows reach over the edge."""
+    pads = [(0, 0)]
+    for n, o, s, e, b in zip(x.shape[1:-1], at.out, at.stride, at.spans, at.before, strict=True):
+        pads.append((b, max((o - 1) * s + e - n - b, 0)))
+    return np.pad(x, [*pads, (0, 0)])
 
 
 def window(call: Call, space: Sequence[int], kernel: Sequence[int]) -> Window:
@@ -73,16 +91,16 @@ def window(call: Call, space: Sequence[int], kernel: Sequence[int]) -> Window:
     dilation = tuple(int(call.option(f"dilation_{n}_factor", 1)) for n in names)
     if min(*stride, *dilation) < 1:
         raise RuntimeRefuses(f"{call.name}: strides {stride} and dilations {dilation} must be > 0")
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    reach = spans(kernel, dilation)
     if call.option("padding", SAME) == SAME:
         out = [-(-n // s) for n, s in zip(space, stride, strict=True)]
     else:
-        out = [(n + s - e) // s for n, s, e in zip(space, stride, spans, strict=True)]
+        out = [(n + s - e) // s for n, s, e in zip(space, stride, reach, strict=True)]
     if min(out) < 0:
         raise RuntimeRefuses(f"{call.name}: kernel {tuple(kernel)} does not fit in {tuple(space)}")
     before = [
         max((o - 1) * s + e - n, 0) // 2
-        for o, s, e, n in zip(out, stride, spans, space, strict=True)
+        for o, s, e, n in zip(out, stride, reach, space, strict=True)
     ]
     return Window(tuple(kernel), stride, dilation, tuple(before), tuple(out))
 
@@ -132,13 +150,9 @@ def transposed_sums(
 
 def _seen(x: np.ndarray, at: Window) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Each tap with what it sees of the input, (N, *out, C), zeros outside of the image."""
-    spans = [(k - 1) * d + 1 for k, d in zip(at.kernel, at.dilation, strict=True)]
-    pads = [(0, 0)]
-    for n, o, s, e, b in zip(x.shape[1:-1], at.out, at.stride, spans, at.before, strict=True):
-        pads.append((b, max((o - 1) * s + e - n - b, 0)))
-    padded = np.pad(x, [*pads, (0, 0)])
+    around = padded(x, at)
     for tap in at.taps():
-        yield tap, padded[_places(tap, at, at.out)]
+        yield tap, around[_places(tap, at, at.out)]
 
 
 def _places(tap: tuple[int, ...], at: Window, count: Sequence[int]) -> tuple[slice, ...]:
@@ -152,10 +166,9 @@ def _places(tap: tuple[int, ...], at: Window, count: Sequence[int]) -> tuple[sli
 
 def _room(x: np.ndarray, at: Window, out: Sequence[int]) -> list[int]:
     """Size on each axis that holds all scattered products and the output."""
-    spans = [(k - 1) * d + 1 for k, d in zip(at.kernel, at.dilation, strict=True)]
     return [
         max((n - 1) * s + e, b + o)
-        for n, s, e, b, o in zip(x.shape[1:-1], at.stride, spans, at.before, out, strict=True)
+        for n, s, e, b, o in zip(x.shape[1:-1], at.stride, at.spans, at.before, out, strict=True)
     ]
 
 

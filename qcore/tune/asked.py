@@ -44,6 +44,9 @@ def needs_moments(model: ts.Model, recipe: Recipe) -> Needed | None:
 
 def asked(graph: Graph, recipe: Recipe, number: int) -> Asked:
     """What is asked of a linear operator with float weights that are to become integers."""
+    roundings = (rule.rounding for rule in recipe.rules if isinstance(rule.rounding, Rounding))
+    if all(rounding.needs not in LEVELS for rounding in roundings):
+        return Asked()  # as of most recipes, without a look at the model
     op = graph.operators[number]
     found = linear(graph, number)
     if found is None or recipe.mode(op.name, graph.output_names(number)) not in MODES:

@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.call import Call
 from kernels.errors import RuntimeRefuses
-from kernels.ops._conv import Window, window
+from kernels.ops._conv import Window, padded, window
 from qcore.params import TensorKey
 
 _BLOCK = 1 << 18  # values of columns made at a time: 2 MB as float64, near the cache
@@ -104,12 +104,6 @@ class Linear:
 
 def _windows(x: np.ndarray, at: Window) -> np.ndarray:
     """(N, H, W, C) -> a view (N, OH, OW, KH, KW, C) of a padded copy."""
-    spans = [(k - 1) * d + 1 for k, d in zip(at.kernel, at.dilation)]
-    behind = [
-        max((o - 1) * s + e - n - b, 0)
-        for o, s, e, n, b in zip(at.out, at.stride, spans, x.shape[1:3], at.before)
-    ]
-    padded = np.pad(x, ((0, 0), *zip(at.before, behind), (0, 0)))
-    seen = np.lib.stride_tricks.sliding_window_view(padded, spans, (1, 2))
+    seen = np.lib.stride_tricks.sliding_window_view(padded(x, at), at.spans, (1, 2))
     (sh, sw), (dh, dw), (oh, ow) = at.stride, at.dilation, at.out
     return seen[:, ::sh, ::sw, :, ::dh, ::dw][:, :oh, :ow].transpose(0, 1, 2, 4, 5, 3)

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-from pathlib import Path
-
 from qcore.compare import Comparison
 from qcore.compare.words import REASONS
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "compare.md").read_text("utf-8")
+from tests import pages
 
 
 def test_the_program_of_the_page(tmp_path, monkeypatch, capsys):
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE)
-    exec(compile(code, "docs/compare.md", "exec"), {"__name__": "page"})
+    pages.run_program("compare.md", tmp_path, monkeypatch)
     found = Comparison.load("comparison.json")
     assert [c.name for c in found.candidates] == ["int8", "int8+octav", "int16x8", "dynamic"]
     assert found.labelled == 100 and found.samples == 20
@@ -36,5 +27,5 @@ def test_the_page_names_every_reason():
         "inherited": "inherited",
     }  # fmt: skip
     assert set(said) == {r.__name__ for r in REASONS}
-    page = " ".join(PAGE.split())
+    page = " ".join(pages.text("compare.md").split())
     assert [text for text in said.values() if text not in page] == []

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import qcore
-import tflite_schema as ts
 from kernels import ops
 from kernels.errors import NoKernel
 from qcore.compare import compare, layers, whole
@@ -24,7 +23,6 @@ from qcore.metrics import Difference
 from qcore.params import TensorKey
 from qcore.testing.build import Builder
 from tests.compare.models import (
-    branches,
     operator,
     quantized,
     rescaled,
@@ -35,16 +33,6 @@ from tests.compare.models import (
 
 ORDER = ("stem", "left", "right", "sum", "mean", "scores")
 UNIT = 2.0**-53
-
-
-@pytest.fixture(scope="module")
-def model() -> ts.Model:
-    return branches()
-
-
-@pytest.fixture(scope="module")
-def int8(model) -> ts.Model:
-    return quantized(model)
 
 
 def seen(found, name: str, candidate: str = "c"):

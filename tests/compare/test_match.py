@@ -17,7 +17,6 @@ from tests.compare.models import (
     branches,
     conv,
     operator,
-    quantized,
     renamed,
     samples,
     swapped,
@@ -27,16 +26,6 @@ from tests.compare.models import (
 )
 
 NAMES = {"stem", "left", "right", "sum", "mean", "scores"}
-
-
-@pytest.fixture(scope="module")
-def model() -> ts.Model:
-    return branches()
-
-
-@pytest.fixture(scope="module")
-def int8(model) -> ts.Model:
-    return quantized(model)
 
 
 def names(a: ts.Model, b: ts.Model, of: ts.Model | None = None) -> dict[str, str]:

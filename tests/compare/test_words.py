@@ -9,7 +9,6 @@ import tflite_schema as ts
 from qcore.compare import compare, words
 from qcore.testing.build import Builder
 from tests.compare.models import (
-    branches,
     conv,
     operator,
     quantized,
@@ -19,16 +18,6 @@ from tests.compare.models import (
     tensor,
     with_constant,
 )
-
-
-@pytest.fixture(scope="module")
-def model() -> ts.Model:
-    return branches()
-
-
-@pytest.fixture(scope="module")
-def int8(model) -> ts.Model:
-    return quantized(model)
 
 
 def reasons(model, candidate, name: str, data=None) -> tuple[str, ...]:
